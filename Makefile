@@ -1,0 +1,65 @@
+# Tidemark's commands. `make dev` and `make build` need Go and make only;
+# `make test` installs what foreign-client tests need (see scripts/deps).
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT  := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X tidemark/internal/cli.version=$(VERSION) -X tidemark/internal/cli.commit=$(COMMIT)
+GO      ?= go
+SEEDS   ?= 300
+FUZZTIME ?= 20s
+
+.PHONY: build deps dev test test-long test-race check sim mutants fuzz conformance bench bench-micro bench-kafka generate clean
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/tidemark ./cmd/tidemark
+
+dev: build
+	./bin/tidemark dev $(DEV)
+
+deps:
+	@scripts/deps
+
+# Everything, minutes per suite, under 30 minutes on 2 cores.
+test: deps build
+	@scripts/test
+
+# The same and the longer forms.
+test-long: deps build
+	@scripts/test long
+
+check:
+	@test -z "$$(gofmt -l cmd internal test bench 2>/dev/null)" || { gofmt -l cmd internal test bench; exit 1; }
+	$(GO) vet ./...
+	$(GO) test ./internal/...
+
+test-race:
+	$(GO) test -race -tags invariants ./internal/...
+
+sim:
+	$(GO) test ./internal/sim -run TestCluster -seeds=$(SEEDS) -timeout 0 -count=1 -v
+
+fuzz:
+	@scripts/fuzz $(FUZZTIME)
+
+conformance: deps build
+	$(GO) test ./test/conformance/... ./test/e2e/... -count=1 -timeout 30m -v
+
+bench: build
+	$(GO) run ./bench/run
+
+bench-micro:
+	$(GO) test ./internal/... -run XXX -bench . -benchmem
+
+bench-kafka:
+	@echo "bench-kafka: the side-by-side run with Apache Kafka comes later; see docs/BENCHMARKS.md" >&2; exit 1
+
+mutants:
+	@echo "mutants: the mutation table comes later; see docs/ROBUSTNESS.md" >&2; exit 1
+
+generate:
+	$(GO) generate ./...
+
+clean:
+	rm -rf bin .cache
