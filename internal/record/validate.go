@@ -1,0 +1,231 @@
+package record
+
+import (
+	"errors"
+	"fmt"
+	"math"
+)
+
+// Rules is what a topic asks of a produced batch.
+type Rules struct {
+	MaxBytes           int   // max.message.bytes, header included; <= 0: no limit
+	Compacted          bool  // cleanup.policy contains compact: every record needs a key
+	LogAppendTime      bool  // message.timestamp.type: the leader's clock will be stamped
+	Now                int64 // ms
+	TimestampBeforeMax int64 // message.timestamp.before.max.ms; math.MaxInt64: no limit
+	TimestampAfterMax  int64 // message.timestamp.after.max.ms; math.MaxInt64: no limit
+	AllowControl       bool  // the broker's own writers: control batches, any base offset, no sequence rules
+	ZstdAllowed        bool  // Produce v7 or later (KIP-110)
+	MaxDecompressed    int   // limit of a compressed payload's plain size; <= 0: DefaultMaxDecompressed
+}
+
+// maxRecordErrors bounds the list in an InvalidError. Clients fail the whole
+// batch anyway and use the list only for messages.
+const maxRecordErrors = 1000
+
+// Validate checks one produced partition payload as Kafka does, in its order:
+// framing, codec, base offset, size, CRC, header rules, then every record.
+// A partial batch after the first is cut off, as Kafka does; a second whole
+// one is ErrInvalid. If the header's maxTimestamp is not the records' maximum
+// it is corrected in place (a wrong one would mislead the time index).
+//
+// Errors: *InvalidError (ErrInvalid or ErrInvalidTimestamp), ErrCorrupt,
+// ErrTooLarge, ErrUnsupportedCodec. An uncompressed valid batch costs no
+// allocation.
+func Validate(p []byte, r Rules) (Batch, error) {
+	b, err := frameProduced(p, r)
+	if err != nil {
+		return nil, err
+	}
+	if !r.AllowControl && b.BaseOffset() != 0 {
+		return nil, invalidf("base offset %d, a producer must send 0", b.BaseOffset())
+	}
+	if r.MaxBytes > 0 && len(b) > r.MaxBytes {
+		return nil, fmt.Errorf("batch of %d bytes, at most %d: %w", len(b), r.MaxBytes, ErrTooLarge)
+	}
+	if err := b.CheckCRC(); err != nil {
+		return nil, err
+	}
+	if err := checkHeader(b, r.AllowControl); err != nil {
+		return nil, err
+	}
+	maxTimestamp, err := checkPayload(b, &r)
+	if err != nil {
+		return nil, err
+	}
+	if !r.LogAppendTime && maxTimestamp != b.MaxTimestamp() {
+		b.setMaxTimestamp(maxTimestamp)
+	}
+	return b, nil
+}
+
+// frameProduced finds the one batch of a payload.
+func frameProduced(p []byte, r Rules) (Batch, error) {
+	b, rest, err := Next(p)
+	switch {
+	case errors.Is(err, ErrShort):
+		return nil, invalidf("no whole record batch in %d bytes", len(p))
+	case err != nil && len(p) > posMagic && (p[posMagic] == 0 || p[posMagic] == 1):
+		return nil, invalidf("record batch with magic %d, only 2 is accepted", p[posMagic])
+	case err != nil:
+		return nil, err
+	}
+	if c := b.Codec(); c > Zstd || c == Zstd && !r.ZstdAllowed {
+		return nil, fmt.Errorf("%s: %w", c, ErrUnsupportedCodec)
+	}
+	if len(rest) == 0 {
+		return b, nil
+	}
+	switch _, _, err := Next(rest); {
+	case err == nil:
+		return nil, invalidf("more than one record batch")
+	case !errors.Is(err, ErrShort):
+		return nil, err
+	}
+	return b, nil
+}
+
+// checkHeader checks what the header says about itself.
+func checkHeader(b Batch, internal bool) error {
+	span, count := int64(b.LastOffsetDelta())+1, int64(b.Count())
+	switch {
+	case span <= 0:
+		return invalidf("invalid offset range: last offset delta %d", b.LastOffsetDelta())
+	case count <= 0:
+		return invalidf("invalid record count %d", count)
+	case span != count:
+		return invalidf("last offset delta %d doesn't fit %d records", b.LastOffsetDelta(), count)
+	}
+	idempotent := b.ProducerID() >= 0
+	switch {
+	case internal:
+	case idempotent && b.BaseSequence() < 0:
+		return invalidf("sequence %d with producer id %d", b.BaseSequence(), b.ProducerID())
+	case b.Control():
+		return invalidf("clients are not allowed to write control records")
+	}
+	switch {
+	case idempotent && b.ProducerEpoch() < 0:
+		return invalidf("producer epoch %d with producer id %d", b.ProducerEpoch(), b.ProducerID())
+	case !idempotent && b.Transactional():
+		return invalidf("transactional batch without a producer id")
+	}
+	return nil
+}
+
+// checkPayload checks the records and returns their largest timestamp, -1 if none has one.
+func checkPayload(b Batch, r *Rules) (maxTimestamp int64, err error) {
+	if b.Codec() == None {
+		return checkRecords(b, cursor{buf: b.Payload()}, r)
+	}
+	limit := r.MaxDecompressed
+	if limit <= 0 {
+		limit = DefaultMaxDecompressed
+	}
+	s, err := openStream(b.Codec(), b.Payload(), limit)
+	if err != nil {
+		return 0, err
+	}
+	defer s.close()
+	window, ok := freeWindow.take()
+	if !ok {
+		window = make([]byte, windowSize)
+	}
+	defer freeWindow.give(window)
+	return checkRecords(b, cursor{buf: window[:0], src: s, limit: limit}, r)
+}
+
+// checkRecords checks structure, offset deltas 0..n-1, keys and timestamps.
+func checkRecords(b Batch, c cursor, r *Rules) (maxTimestamp int64, err error) {
+	maxTimestamp = NoTimestamp
+	base, count := b.BaseTimestamp(), int(b.Count())
+	rejects := rejects{batch: b, rules: r}
+	oldest, newest := timestampRange(b, r)
+	for i := range count {
+		s, ok := c.record()
+		if !ok {
+			return 0, brokenRecord(&c, i, count)
+		}
+		ts := base + s.timestampDelta
+		maxTimestamp = max(maxTimestamp, ts)
+		if s.offsetDelta != i {
+			rejects.offset(i, s.offsetDelta)
+		} else if r.Compacted && !s.hasKey {
+			rejects.key(i)
+		} else if (ts < oldest || ts > newest) && ts != NoTimestamp {
+			rejects.timestamp(i, ts)
+		}
+	}
+	if c.more() {
+		return 0, invalidf("more data follows the last of %d records", count)
+	}
+	if c.err != nil {
+		return 0, c.err
+	}
+	return maxTimestamp, rejects.err(count)
+}
+
+func brokenRecord(c *cursor, i, count int) error {
+	if c.err != nil {
+		return c.err
+	}
+	return invalidf("record %d of %d has a broken structure", i, count)
+}
+
+// timestampRange returns the accepted timestamps, inclusive.
+func timestampRange(b Batch, r *Rules) (oldest, newest int64) {
+	if r.LogAppendTime || r.AllowControl {
+		return math.MinInt64, math.MaxInt64
+	}
+	oldest, newest = math.MinInt64, math.MaxInt64
+	if r.TimestampBeforeMax < math.MaxInt64 {
+		oldest = r.Now - r.TimestampBeforeMax
+	}
+	if r.TimestampAfterMax < math.MaxInt64-r.Now {
+		newest = r.Now + r.TimestampAfterMax
+	}
+	return oldest, newest
+}
+
+// rejects collects record errors; it allocates only when there is one.
+type rejects struct {
+	batch Batch
+	rules *Rules
+	list  []RecordError
+	total int
+	time  bool // at least one is about a timestamp: that decides the class
+}
+
+func (j *rejects) add(i int, format string, args ...any) {
+	if j.total++; len(j.list) < maxRecordErrors {
+		j.list = append(j.list, RecordError{Index: int32(i), Message: fmt.Sprintf(format, args...)})
+	}
+}
+
+func (j *rejects) offset(i, delta int) {
+	j.add(i, "offset delta %d, records must be numbered without gaps", delta)
+}
+
+func (j *rejects) key(i int) { j.add(i, "a compacted topic needs a key in every record") }
+
+func (j *rejects) timestamp(i int, ts int64) {
+	j.time = true
+	oldest, newest := timestampRange(j.batch, j.rules)
+	j.add(i, "timestamp %d is outside [%d, %d]", ts, oldest, newest)
+}
+
+func (j *rejects) err(count int) error {
+	if j.batch.LogAppendTime() && !j.rules.AllowControl {
+		j.time = true
+		j.add(0, "a producer must not set the log append time attribute")
+	}
+	if j.total == 0 {
+		return nil
+	}
+	e := invalidf("%d of %d records rejected", j.total, count)
+	e.Records = j.list
+	if j.time {
+		e.class = ErrInvalidTimestamp
+	}
+	return e
+}
