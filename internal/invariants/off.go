@@ -1,0 +1,6 @@
+//go:build !invariants
+
+package invariants
+
+// Enabled is true in binaries built with -tags invariants.
+const Enabled = false
