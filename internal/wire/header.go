@@ -139,3 +139,13 @@ func requestFlexible(key, version int16) bool {
 	a, ok := Lookup(key)
 	return ok && a.flexible >= 0 && version >= a.flexible
 }
+
+// SkipTags returns what follows a section of tagged fields.
+func SkipTags(p []byte) ([]byte, error) {
+	r := reader{p: p}
+	r.skipTags()
+	if r.bad {
+		return nil, fmt.Errorf("tagged fields in %d bytes: %w", len(p), ErrMalformed)
+	}
+	return r.p, nil
+}
