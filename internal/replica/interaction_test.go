@@ -142,6 +142,8 @@ func (c *cluster) run(t *testing.T, d *datadriven.TestData) { // flat switch
 		c.broker(t, d, node())
 	case "sleep": // sleep 6s: Tick runs at every lag/2
 		c.sleep(t, d)
+	case "reconsider": // a broker was unfenced
+		c.perform(c.leader.Reconsider(c.now))
 	case "tick":
 		c.perform(c.leader.Tick(c, c.now))
 	case "isr-committed": // isr-committed [isr=(1,2)] [proposal=1]

@@ -12,10 +12,10 @@ import (
 // then noticed after between one and one and a half times LagTimeMax.
 func (l *Leader) Tick(seen SessionTimes, now time.Time) Effects {
 	l.credit(seen)
+	eff := l.advance(now)
 	if l.isr.Proposal() != nil { // invariant 4
-		return Effects{}
+		return eff
 	}
-	var eff Effects
 	var out []model.BrokerID
 	for i := range l.followers {
 		f := &l.followers[i]
@@ -35,6 +35,7 @@ func (l *Leader) Tick(seen SessionTimes, now time.Time) Effects {
 		out = append(out, f.id)
 	}
 	if out == nil {
+		eff.add(l.Reconsider(now))
 		return eff
 	}
 	keep := slices.DeleteFunc(slices.Clone(l.isr.CommittedISR()), func(id model.BrokerID) bool {
@@ -43,6 +44,24 @@ func (l *Leader) Tick(seen SessionTimes, now time.Time) Effects {
 	eff.Propose = l.change(keep)
 	l.setISR(PendingShrink{ISR: l.isr.CommittedISR(), Removing: out, Sent: eff.Propose})
 	return eff
+}
+
+// Reconsider proposes a follower that could not be proposed when it last
+// fetched: it was fenced then, or another change was in flight. Incremental
+// sessions do not name an idle partition again, so no further fetch may come.
+// Call it when a broker was unfenced.
+func (l *Leader) Reconsider(now time.Time) Effects {
+	for i := range l.followers {
+		f := &l.followers[i]
+		if f.leo == model.NoOffset || !l.caughtUp(f, now) {
+			continue
+		}
+		if eff := l.maybeExpand(f, now); eff.Propose != nil {
+			eff.add(l.advance(now))
+			return eff
+		}
+	}
+	return Effects{}
 }
 
 // maybeExpand proposes f if it may join. Reaching the high watermark is not
@@ -128,6 +147,7 @@ func (l *Leader) commit(why Reason, pe model.PartitionEpoch, isr []model.BrokerI
 		eff.Evidence = append(eff.Evidence, e)
 	}
 	eff.add(l.advance(now))
+	eff.add(l.Reconsider(now))
 	return eff
 }
 
