@@ -1,0 +1,260 @@
+package session
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"tidemark/internal/model"
+	"tidemark/internal/purgatory"
+)
+
+// Key names a partition in the way the client does: by topic id from Fetch v13
+// on (Topic is empty), by name before.
+type Key struct {
+	Topic     string
+	ID        model.TopicID
+	Partition int32
+}
+
+// Position is where and how a client reads one partition.
+type Position struct {
+	Offset           model.Offset
+	CurrentEpoch     model.LeaderEpoch
+	LastFetchedEpoch model.LeaderEpoch
+	LogStart         model.Offset // a follower's own
+	MaxBytes         int32
+}
+
+// Entry is one partition of a session.
+type Entry struct {
+	Key
+	Session *Session
+	// The holder of Session.Serve owns these.
+	Position
+	Fresh        bool         // named by the request that is being served
+	ToldHW       model.Offset // of the last response, NoOffset to tell again
+	ToldLogStart model.Offset
+	// Source is where the entry is subscribed, nil if nowhere.
+	Source Source
+
+	dirty bool // in Session.mu.dirty; guarded by Session.mu
+	gone  bool // forgotten; guarded by Session.mu
+}
+
+// Source is what marks an entry: a partition.
+type Source interface {
+	// Unsubscribe ends the marking of e.
+	Unsubscribe(e *Entry)
+}
+
+// Change says what happened to a partition.
+type Change uint8
+
+const (
+	// Data: the log end moved. Wakes followers.
+	Data Change = 1 << iota
+	// Committed: high watermark or last stable offset moved. Wakes consumers;
+	// a follower is told with the next response.
+	Committed
+	// Quiet: something to tell with the next response, like a log start.
+	Quiet
+	// Broken: role, epoch, error or truncation. Wakes everybody.
+	Broken
+)
+
+// Session is one fetch session.
+type Session struct {
+	ID      int32 // 0: not in the cache
+	Replica model.BrokerID
+	ByID    bool // names topics by id
+	Created time.Time
+
+	Serve     sync.Mutex // held while a request or a completion is at work
+	lastFetch atomic.Int64
+	epoch     int32 // next expected; owned by the holder of Serve
+	entries   map[Key]*Entry
+	order     []*Entry // for full passes: in the order of the request
+
+	mu struct {
+		sync.Mutex
+		dirty  []*Entry
+		parked *purgatory.Request
+		need   int  // bytes that the parked request still misses
+		woken  bool // a wake-worthy mark came since Take
+		closed bool
+		named  int // entries, for the cache
+	}
+}
+
+// New makes a session that is in no cache. replica is NoBroker for a consumer.
+func New(replica model.BrokerID, byID bool, now time.Time) *Session {
+	s := &Session{Replica: replica, ByID: byID, Created: now, entries: map[Key]*Entry{}, epoch: 1}
+	s.Touch(now)
+	return s
+}
+
+// Follower tells whether a replica reads.
+func (s *Session) Follower() bool { return s.Replica >= 0 }
+
+// Touch records a request.
+func (s *Session) Touch(now time.Time) { s.lastFetch.Store(now.UnixNano()) }
+
+// LastFetch is when the session was last used. Safe for concurrent use.
+func (s *Session) LastFetch() time.Time { return time.Unix(0, s.lastFetch.Load()) }
+
+// Size is the number of partitions. Safe for concurrent use.
+func (s *Session) Size() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.named
+}
+
+// Name adds a partition or moves its position. It becomes dirty. The caller
+// holds Serve.
+func (s *Session) Name(k Key, at Position) *Entry {
+	e := s.entries[k]
+	if e == nil {
+		e = &Entry{Key: k, Session: s, ToldHW: model.NoOffset, ToldLogStart: model.NoOffset}
+		s.entries[k] = e
+		s.order = append(s.order, e)
+	}
+	e.Position, e.Fresh = at, true
+	s.mu.Lock()
+	s.mu.named = len(s.entries)
+	s.markLocked(e)
+	s.mu.Unlock()
+	return e
+}
+
+// Forget drops a partition. The caller holds Serve.
+func (s *Session) Forget(k Key) {
+	e := s.entries[k]
+	if e == nil {
+		return
+	}
+	delete(s.entries, k)
+	for i, x := range s.order {
+		if x == e {
+			s.order = append(s.order[:i], s.order[i+1:]...)
+			break
+		}
+	}
+	s.mu.Lock()
+	e.gone = true
+	s.mu.named = len(s.entries)
+	s.mu.Unlock()
+	if e.Source != nil {
+		e.Source.Unsubscribe(e)
+		e.Source = nil
+	}
+}
+
+// Close ends the session: no marks any more. A parked request is completed
+// with whatever there is. The caller holds Serve.
+func (s *Session) Close(ready *purgatory.Ready) {
+	s.mu.Lock()
+	s.mu.closed = true
+	s.wakeLocked(ready)
+	s.mu.Unlock()
+	for _, e := range s.order {
+		if e.Source != nil {
+			e.Source.Unsubscribe(e)
+			e.Source = nil
+		}
+	}
+}
+
+// All returns every entry in order. The caller holds Serve.
+func (s *Session) All() []*Entry { return s.order }
+
+// Take begins a pass: it returns the dirty entries, oldest first, appended to
+// dst, and leaves none behind. The caller holds Serve.
+func (s *Session) Take(dst []*Entry) []*Entry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.mu.dirty {
+		e.dirty = false
+		if !e.gone {
+			dst = append(dst, e)
+		}
+	}
+	clear(s.mu.dirty)
+	s.mu.dirty = s.mu.dirty[:0]
+	s.mu.woken = false
+	return dst
+}
+
+// Again makes entries dirty that the pass could not finish with, without
+// waking anybody. The caller holds Serve.
+func (s *Session) Again(entries ...*Entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range entries {
+		s.markLocked(e)
+	}
+}
+
+func (s *Session) markLocked(e *Entry) {
+	if e.dirty || e.gone || s.mu.closed {
+		return
+	}
+	e.dirty = true
+	s.mu.dirty = append(s.mu.dirty, e)
+}
+
+// Mark tells that something changed at the partition of e: bytes is how much
+// there is to read in addition, if known. A parked request that is satisfied
+// joins ready. Safe for concurrent use, under no lock.
+func (e *Entry) Mark(what Change, bytes int, ready *purgatory.Ready) {
+	s := e.Session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.closed || e.gone {
+		return
+	}
+	if what == Data && !s.Follower() {
+		return // a consumer sees it when it is committed
+	}
+	s.markLocked(e)
+	switch {
+	case what == Quiet || what == Committed && s.Follower():
+		return
+	case what == Broken:
+		s.mu.need = 0
+	default:
+		s.mu.need -= bytes
+	}
+	s.mu.woken = true
+	if s.mu.need <= 0 {
+		s.wakeLocked(ready)
+	}
+}
+
+func (s *Session) wakeLocked(ready *purgatory.Ready) {
+	if r := s.mu.parked; r != nil {
+		s.mu.parked = nil
+		r.Resolve(0, purgatory.Reached, ready)
+	}
+}
+
+// Park leaves r to be completed by the next wake-worthy Mark of at least need
+// bytes. False: one came since Take, so the pass must be repeated.
+// The caller holds Serve.
+func (s *Session) Park(r *purgatory.Request, need int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.woken || s.mu.closed { // invariant 2
+		return false
+	}
+	s.mu.parked, s.mu.need = r, need
+	return true
+}
+
+// Unpark takes back the parked request, if any, so that it joins ready.
+// A client that sends its next request without waiting gets both answers.
+func (s *Session) Unpark(ready *purgatory.Ready) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wakeLocked(ready)
+}
