@@ -139,8 +139,11 @@ func checkPayload(b Batch, r *Rules) (maxTimestamp int64, err error) {
 func checkRecords(b Batch, c cursor, r *Rules) (maxTimestamp int64, err error) {
 	maxTimestamp = NoTimestamp
 	base, count := b.BaseTimestamp(), int(b.Count())
-	rejects := rejects{batch: b, rules: r}
-	oldest, newest := timestampRange(b, r)
+	oldest, newest := timestampRange(r)
+	rejects := rejects{oldest: oldest, newest: newest}
+	if b.LogAppendTime() && !r.AllowControl {
+		rejects.appendTime()
+	}
 	for i := range count {
 		s, ok := c.record()
 		if !ok {
@@ -173,7 +176,7 @@ func brokenRecord(c *cursor, i, count int) error {
 }
 
 // timestampRange returns the accepted timestamps, inclusive.
-func timestampRange(b Batch, r *Rules) (oldest, newest int64) {
+func timestampRange(r *Rules) (oldest, newest int64) {
 	if r.LogAppendTime || r.AllowControl {
 		return math.MinInt64, math.MaxInt64
 	}
@@ -187,13 +190,13 @@ func timestampRange(b Batch, r *Rules) (oldest, newest int64) {
 	return oldest, newest
 }
 
-// rejects collects record errors; it allocates only when there is one.
+// rejects collects record errors; it allocates only when there is one. It holds
+// no pointer to its surroundings, so that those stay on the stack.
 type rejects struct {
-	batch Batch
-	rules *Rules
-	list  []RecordError
-	total int
-	time  bool // at least one is about a timestamp: that decides the class
+	oldest, newest int64 // accepted timestamps
+	list           []RecordError
+	total          int
+	time           bool // at least one is about a timestamp: that decides the class
 }
 
 func (j *rejects) add(i int, format string, args ...any) {
@@ -210,15 +213,15 @@ func (j *rejects) key(i int) { j.add(i, "a compacted topic needs a key in every 
 
 func (j *rejects) timestamp(i int, ts int64) {
 	j.time = true
-	oldest, newest := timestampRange(j.batch, j.rules)
-	j.add(i, "timestamp %d is outside [%d, %d]", ts, oldest, newest)
+	j.add(i, "timestamp %d is outside [%d, %d]", ts, j.oldest, j.newest)
+}
+
+func (j *rejects) appendTime() {
+	j.time = true
+	j.add(0, "a producer must not set the log append time attribute")
 }
 
 func (j *rejects) err(count int) error {
-	if j.batch.LogAppendTime() && !j.rules.AllowControl {
-		j.time = true
-		j.add(0, "a producer must not set the log append time attribute")
-	}
 	if j.total == 0 {
 		return nil
 	}
