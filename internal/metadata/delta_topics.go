@@ -243,8 +243,8 @@ func (d *Delta) clearELR(r *ClearELRRecord) error {
 	return nil
 }
 
-// clearTopicELR touches only partitions that have something to clear; the
-// partition epoch stays.
+// clearTopicELR touches only partitions that have something to clear. It counts
+// as a change of theirs, as in Kafka: their partition epoch grows.
 func (d *Delta) clearTopicELR(t *Topic) error {
 	for index, p := range t.Partitions {
 		if len(p.ELR) == 0 && len(p.LastKnownELR) == 0 {
@@ -259,6 +259,7 @@ func (d *Delta) clearTopicELR(t *Topic) error {
 			return err
 		}
 		own.ELR, own.LastKnownELR = nil, nil
+		own.PartitionEpoch++
 	}
 	return nil
 }

@@ -12,8 +12,9 @@
 //     slice of pointers and the partitions that change.
 //  2. The partitions of a topic are dense: index = partition id.
 //  3. A partition has replicas, and exactly one directory id for each.
-//  4. The partition epoch grows by one with every PartitionChangeRecord; the
-//     leader epoch grows by one iff the record has a leader, even the same one.
+//  4. The partition epoch grows by one with every PartitionChangeRecord, and when
+//     ClearELRRecord clears something; the leader epoch grows by one iff the
+//     record has a leader, even the same one.
 //  5. Decoding allocates no more than a small multiple of the bytes it reads.
 //  6. Replaying the records of SnapshotRecords(i) on an empty image gives i.
 //

@@ -191,7 +191,9 @@ func (b *Broker) record() *RegisterBrokerRecord {
 	r := &RegisterBrokerRecord{
 		BrokerID: b.ID, MigratingZk: b.MigratingZk, Incarnation: b.Incarnation, BrokerEpoch: b.Epoch,
 		Endpoints: b.Endpoints, Features: featureList(b.Features), Fenced: b.Fenced,
-		InControlledShutdown: b.InControlledShutdown, Dirs: b.Dirs, CordonedDirs: b.CordonedDirs,
+		InControlledShutdown: b.InControlledShutdown, Dirs: b.Dirs,
+		// Never null, where the version has it: so Kafka writes it.
+		CordonedDirs: append([]model.DirectoryID{}, b.CordonedDirs...),
 	}
 	if b.HasRack {
 		r.Rack = new(b.Rack)
