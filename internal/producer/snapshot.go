@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"slices"
 
 	"tidemark/internal/model"
@@ -64,6 +65,7 @@ func Restore(p []byte) (*Table, error) {
 		return nil, fmt.Errorf("%d entries in %d bytes: %w", int32(n), len(body), ErrCorruptSnapshot)
 	}
 	t := New()
+	t.floor = math.MaxInt64 // the snapshot's offset isn't known here; the first batch after it will tell
 	for ; len(body) > 0; body = body[snapshotEntry:] {
 		t.restore(body)
 	}

@@ -57,14 +57,14 @@ func (t *Table) OldestOpen() (id model.ProducerID, first model.Offset, lastTimes
 // TruncateTo takes back all that was learnt from offsets >= off, after the log
 // was cut there (invariant 5). It can do so itself in the usual case of a
 // short unreplicated tail of data batches. Where it can't (a marker, a new
-// epoch, or every cached batch of a producer was cut away) it empties the
-// table and returns false: the caller must Restore the newest snapshot at or
+// epoch, every cached batch of a producer, or part of a restored snapshot was
+// cut away) it empties the table and returns false: the caller must Restore the newest snapshot at or
 // below off and call Appended for the rest of the log.
 func (t *Table) TruncateTo(off model.Offset) (ok bool) {
-	if off >= t.next {
+	if off >= max(t.next, t.floor) {
 		return true
 	}
-	if !t.canUndo(off) {
+	if off < t.floor || !t.canUndo(off) {
 		t.Reset()
 		return false
 	}

@@ -108,6 +108,7 @@ type Table struct {
 	entries   map[model.ProducerID]*entry
 	open      []openTxn      // invariant 3
 	completed []completedTxn // invariant 4
+	floor     model.Offset   // nothing below it can be taken back; all of a restored snapshot lies there
 	next      model.Offset   // after the last batch folded in
 	marker    model.Offset   // offset of the newest marker folded in, or NoOffset
 	verify    *verification  // nil: transactional batches need no verification
@@ -156,6 +157,7 @@ type AbortedTxn struct {
 // recovery (invariant 1). If the batch aborts a transaction, the entry for the
 // transaction index is returned.
 func (t *Table) Appended(b record.Batch) (AbortedTxn, bool) {
+	t.floor = min(t.floor, b.BaseOffset())
 	if b.ProducerID() < 0 {
 		return AbortedTxn{}, false
 	}
