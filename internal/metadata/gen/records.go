@@ -94,9 +94,9 @@ var records = []message{
 		doc: "UserScramCredentialRecord sets a SCRAM credential.", fields: []field{
 			scalar("Name", str, "user"),
 			scalar("Mechanism", i8, "1 SCRAM-SHA-256, 2 SCRAM-SHA-512"),
-			scalar("Salt", bytes, "salt"),
-			scalar("StoredKey", bytes, "stored key"),
-			scalar("ServerKey", bytes, "server key"),
+			scalar("Salt", blob, "salt"),
+			scalar("StoredKey", blob, "stored key"),
+			scalar("ServerKey", blob, "server key"),
 			scalar("Iterations", i32, "iterations"),
 		}},
 	{name: "FeatureLevelRecord", key: 12, levels: []int16{4},

@@ -14,19 +14,19 @@ const (
 	f64     kind = "f64"
 	uuid    kind = "uuid"
 	str     kind = "str"
-	bytes   kind = "bytes"
+	blob    kind = "bytes"
 	nested  kind = "nested"
 )
 
 // minSize is the least number of bytes that one value takes, which bounds how
 // many elements a claimed array length can have.
 var minSize = map[kind]int{
-	boolean: 1, i8: 1, i16: 2, u16: 2, i32: 4, i64: 8, f64: 8, uuid: 16, str: 1, bytes: 1,
+	boolean: 1, i8: 1, i16: 2, u16: 2, i32: 4, i64: 8, f64: 8, uuid: 16, str: 1, blob: 1,
 }
 
 var plainType = map[kind]string{
 	boolean: "bool", i8: "int8", i16: "int16", u16: "uint16", i32: "int32", i64: "int64", f64: "float64",
-	uuid: "model.UUID", str: "string", bytes: "[]byte",
+	uuid: "model.UUID", str: "string", blob: "[]byte",
 }
 
 // field is one field in wire order; tagged fields come last, by tag.
