@@ -1,0 +1,154 @@
+package fetcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"tidemark/internal/journal"
+	"tidemark/internal/model"
+	"tidemark/internal/peer"
+	"tidemark/internal/record"
+	"tidemark/internal/replica"
+)
+
+// apply takes one partition's part of an answer. The error is about the
+// connection, never about the partition (invariant 3).
+func (l *loop) apply(r *peer.FetchedPartition) error {
+	p := l.find(r)
+	if p == nil {
+		return nil // removed meanwhile, or never asked for // invariant 2
+	}
+	l.markDirty(p)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.gone || p.phase != Fetching || p.sent.Offset != p.pos.Offset || p.sent.CurrentEpoch != p.a.Epoch {
+		return nil // invariant 2
+	}
+	switch r.Code { // flat switch
+	case peer.CodeNone:
+		if r.Diverging != nil {
+			l.diverged(p, r)
+			return nil
+		}
+		return l.append(p, r)
+	case peer.CodeOffsetOutOfRange:
+		l.outOfRange(p)
+	case peer.CodeFencedLeaderEpoch:
+		// The request's epoch is ours (invariant 2): only newer metadata helps.
+		l.failLocked(p, r.Code.String())
+	case peer.CodeUnknownLeaderEpoch:
+		l.delayLocked(p, "leader has not seen this epoch yet")
+	default:
+		l.delayLocked(p, r.Code.String())
+	}
+	return nil
+}
+
+func (l *loop) append(p *follower, r *peer.FetchedPartition) error {
+	err := p.a.Replica.Append(p.a.Epoch, r.Records, r.HighWatermark, r.LogStart)
+	if errors.Is(err, record.ErrCorrupt) || errors.Is(err, record.ErrInvalid) || errors.Is(err, record.ErrShort) {
+		// What arrived is not evidence of the leader's disk: ask again on a new
+		// connection.
+		l.delayLocked(p, err.Error())
+		return fmt.Errorf("%s: %w: %w", p.a.TP, errBadRecords, err)
+	}
+	if err == nil {
+		p.pos, err = p.a.Replica.Position(p.a.Epoch)
+	}
+	if err != nil {
+		l.troubleLocked(p, err)
+		return nil
+	}
+	p.told = ""
+	p.lag = max(0, int64(r.HighWatermark-p.pos.Offset))
+	if p.lag == 0 {
+		p.caughtUp = time.Now()
+	}
+	return nil
+}
+
+// diverged cuts the log. Nothing else of such an answer counts (KAFKA-14704).
+func (l *loop) diverged(p *follower, r *peer.FetchedPartition) {
+	err := p.a.Replica.Diverged(p.a.Epoch, replica.EpochEnd{Epoch: r.Diverging.Epoch, End: r.Diverging.End})
+	if err != nil {
+		l.troubleLocked(p, err)
+	}
+}
+
+// outOfRange finds out on which side of the leader's log the replica is.
+// The lookups hold up the loop, as they do in Kafka; an error delays only this
+// partition.
+func (l *loop) outOfRange(p *follower) {
+	ctx, cancel := context.WithTimeout(l.ctx, l.cfg.Timeout)
+	defer cancel()
+	end, ok := l.lookup(ctx, p, peer.LatestOffset)
+	if !ok {
+		return
+	}
+	d := replica.DecideOutOfRange(p.pos.Offset, end, model.NoOffset)
+	if d.Action == replica.AskEarliest {
+		start, ok := l.lookup(ctx, p, peer.EarliestOffset)
+		if !ok {
+			return
+		}
+		d = replica.DecideOutOfRange(p.pos.Offset, end, start)
+	}
+	var err error
+	switch d.Action {
+	case replica.TruncateTo:
+		err = p.a.Replica.TruncateTo(p.a.Epoch, d.Offset, d.Reason)
+	case replica.StartAt:
+		err = p.a.Replica.StartAt(p.a.Epoch, d.Offset, d.Reason)
+	default:
+		l.delayLocked(p, "offset out of range, yet within the leader's log")
+	}
+	if err != nil {
+		l.troubleLocked(p, err)
+	}
+}
+
+func (l *loop) lookup(ctx context.Context, p *follower, at int64) (model.Offset, bool) {
+	res, err := l.conn.ListOffset(ctx, l.cfg.Self, p.a.TP, p.a.Epoch, at)
+	switch {
+	case err != nil:
+		l.delayLocked(p, err.Error())
+	case res.Code == peer.CodeFencedLeaderEpoch:
+		l.failLocked(p, res.Code.String())
+	case res.Code != peer.CodeNone:
+		l.delayLocked(p, res.Code.String())
+	default:
+		return res.Offset, true
+	}
+	return model.NoOffset, false
+}
+
+// troubleLocked takes an error of the local replica: a role that ended leaves
+// in silence, anything else is not tried again before new metadata.
+func (l *loop) troubleLocked(p *follower, err error) {
+	if errors.Is(err, ErrNotFollowing) {
+		p.phase, p.why = Failed, err.Error() // its removal is on the way
+		return
+	}
+	l.failLocked(p, err.Error())
+}
+
+func (l *loop) failLocked(p *follower, why string) {
+	p.phase, p.why, p.lag = Failed, why, -1
+	l.emit(p, journal.ReplicaFailed, "fetch-failed", why)
+}
+
+func (l *loop) delayLocked(p *follower, why string) {
+	if p.told != why {
+		p.told = why
+		l.emit(p, journal.FetchFailed, "backoff", why)
+	}
+	p.phase, p.why, p.until = Delayed, why, time.Now().Add(l.cfg.Backoff)
+}
+
+func (l *loop) emit(p *follower, k journal.Kind, reason, detail string) {
+	e := journal.For(k, p.a.TP)
+	e.Leader, e.LeaderEpoch, e.LogEnd, e.Reason, e.Detail = p.a.Leader, p.a.Epoch, p.pos.Offset, reason, detail
+	l.cfg.Events.Emit(e)
+}
