@@ -100,10 +100,17 @@ func (c *cursor) take(n int) ([]byte, bool) {
 
 // varint reads a zig-zag number of at most 5 bytes that fits in 32 bits.
 func (c *cursor) varint() (int, bool) {
-	if c.pos < len(c.buf) && c.buf[c.pos] < 0x80 {
-		v := c.buf[c.pos]
-		c.pos++
-		return int(v>>1) ^ -int(v&1), true
+	// Nearly all have one or two bytes: this is the hot spot of validation.
+	if p := c.buf[c.pos:]; len(p) >= 2 {
+		if v := int(p[0]); v < 0x80 {
+			c.pos++
+			return v>>1 ^ -(v & 1), true
+		}
+		if p[1] < 0x80 {
+			v := int(p[0]&0x7f) | int(p[1])<<7
+			c.pos += 2
+			return v>>1 ^ -(v & 1), true
+		}
 	}
 	v, ok := c.uvarint(5)
 	if !ok || v > math.MaxUint32 {
