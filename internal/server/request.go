@@ -1,0 +1,60 @@
+package server
+
+import (
+	"sync/atomic"
+	"time"
+
+	"tidemark/internal/wire"
+)
+
+// Request is one request of a connection. It must be answered exactly once,
+// by Respond, Queue or NoResponse, from any goroutine.
+type Request struct {
+	// Header is the parsed header.
+	Header wire.Header
+	// Body follows the header. It lies in the connection's buffer and is valid
+	// until Handle returns.
+	Body []byte
+	// Conn is where the request came from.
+	Conn *Conn
+	// Received is when the bytes were read.
+	Received time.Time
+
+	answered atomic.Bool
+	ready    bool    // guarded by Conn.out.mu: answered
+	items    []item  // guarded by Conn.out.mu: the answer, while earlier ones hold it back
+	one      [1]item // memory for items
+}
+
+// Respond answers with the given parts: header and body, without the length.
+// It never waits for the socket. Bytes are copied, so the caller may reuse
+// them; slices are read at once or owned by the connection until sent. The
+// answer to the request that Handle is just working on, and any answer while
+// Drained runs, goes out after Drained.
+func (r *Request) Respond(parts ...wire.Part) {
+	r.Queue(parts...)
+	r.Conn.maybeFlush(r)
+}
+
+// Queue is Respond for a caller that answers many requests and calls
+// Conn.Flush once for each connection it touched.
+func (r *Request) Queue(parts ...wire.Part) {
+	if !r.answered.CompareAndSwap(false, true) {
+		wire.ReleaseParts(parts)
+		return
+	}
+	items, err := r.Conn.assemble(r.one[:0], parts)
+	if err != nil {
+		r.Conn.Close(err)
+		return
+	}
+	r.Conn.enqueue(r, items)
+}
+
+// NoResponse completes a request that has no answer (acks=0).
+func (r *Request) NoResponse() {
+	if r.answered.CompareAndSwap(false, true) {
+		r.Conn.enqueue(r, nil)
+		r.Conn.maybeFlush(r)
+	}
+}
