@@ -1,0 +1,287 @@
+package commitlog
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"math"
+	"slices"
+	"strings"
+
+	"tidemark/internal/model"
+	"tidemark/internal/record"
+)
+
+// recover reads the segments from index first on and returns the log end. The
+// last one stays open for appends, the others get their index files.
+func (ld *loader) recover(first int) (model.Offset, error) {
+	ld.epochs.truncateFromEnd(ld.segs[first].base)
+	txns, err := ld.openTransactions(ld.segs[first].base)
+	if err != nil {
+		return 0, err
+	}
+	total := len(ld.segs) - first
+	end := ld.segs[first].base
+	for i := first; i < len(ld.segs); i++ {
+		s := ld.segs[i]
+		// A hole means that the end of the segment before it never reached the
+		// disk. Only a jump that doesn't fit into an index is no hole.
+		if i > first && s.base > end && s.base-end <= math.MaxInt32 {
+			ld.o.Log.Warn("records are missing before a segment", "dir", ld.Dir(), "offset", end, "segment", s.base)
+			if err := ld.dropFrom(i); err != nil {
+				return 0, err
+			}
+			break
+		}
+		upper := model.Offset(math.MaxInt64)
+		if i+1 < len(ld.segs) {
+			upper = ld.segs[i+1].base
+		}
+		res, err := ld.scanSegment(s, upper, txns)
+		if err != nil {
+			return 0, err
+		}
+		end = res.end
+		if ld.o.OnSegmentRecovered != nil {
+			ld.o.OnSegmentRecovered(i-first+1, total)
+		}
+		if res.bad != nil {
+			if err := ld.cutBad(i, res); err != nil {
+				return 0, err
+			}
+			break
+		}
+	}
+	return end, ld.sealAllButLast(first)
+}
+
+func (ld *loader) sealAllButLast(first int) error {
+	for _, s := range ld.segs[first : len(ld.segs)-1] {
+		if err := s.seal(); err != nil {
+			return ioError(err)
+		}
+	}
+	last := ld.segs[len(ld.segs)-1]
+	if last.mem.Load() == nil {
+		return nil
+	}
+	for _, suffix := range []string{indexSuffix, timeSuffix} {
+		if err := removeIfThere(ld.fs, ld.path(last.base, suffix)); err != nil {
+			return ioError(err)
+		}
+	}
+	return nil
+}
+
+// cutBad drops everything behind the last good batch of segment i, durably:
+// the later segments first, so that a crash leaves no hole.
+func (ld *loader) cutBad(i int, res scanned) error {
+	s := ld.segs[i]
+	ld.o.Log.Warn("log is cut", "dir", ld.Dir(), "offset", res.end, "segment", s.base, "position", res.pos,
+		"bytes", s.size()-res.pos, "segments", len(ld.segs)-i-1, "error", res.bad)
+	if err := ld.dropFrom(i + 1); err != nil {
+		return err
+	}
+	h, err := s.file()
+	if err != nil {
+		return err
+	}
+	defer h.release()
+	if err := h.f.Truncate(res.pos); err != nil {
+		return ioError(err)
+	}
+	s.setTail(int64(res.end-s.base), res.pos)
+	return ioError(h.f.Sync())
+}
+
+// dropFrom removes segments i and later, the last one first.
+func (ld *loader) dropFrom(i int) error {
+	gone := ld.segs[i:]
+	ld.segs = ld.segs[:i]
+	for _, s := range slices.Backward(gone) {
+		s.retire()
+		for _, suffix := range segmentSuffixes {
+			if err := removeIfThere(ld.fs, ld.path(s.base, suffix)); err != nil {
+				return ioError(err)
+			}
+		}
+	}
+	return ioError(ld.fs.SyncDir(ld.Dir()))
+}
+
+// scanned is the result of reading one segment.
+type scanned struct {
+	pos int64        // after the last good batch
+	end model.Offset // after the last good batch
+	bad error        // why the scan stopped; nil at the end of the file
+}
+
+var errOverlap = errors.New("batch reaches into the next segment")
+
+// scanSegment checks every batch of a segment below upper, and builds its index
+// on the heap. With txns it also takes up epochs and the transaction index.
+func (ld *loader) scanSegment(s *segment, upper model.Offset, txns *openTxns) (scanned, error) {
+	h, err := s.file()
+	if err != nil {
+		return scanned{}, err
+	}
+	defer h.release()
+	size := s.size()
+	s.mem.Store(&memIndex{})
+	s.maxSeen, s.firstRead = stamp{ts: -1}, false
+	if txns != nil {
+		if err := ld.resetAborted(s); err != nil {
+			return scanned{}, err
+		}
+	}
+	res := scanned{end: s.base}
+	scan := newBatchScan(h.f, 0, size)
+	for {
+		b, pos, err := scan.next()
+		if err == io.EOF {
+			break
+		}
+		if err == nil {
+			err = checkBatch(b, res.end, s.base, upper)
+		}
+		if errors.Is(err, ErrIO) {
+			return res, err
+		}
+		if err != nil {
+			res.bad = err
+			break
+		}
+		s.noteBatch(b, pos, ld.config.Load().IndexInterval)
+		res.pos, res.end = pos+int64(len(b)), b.NextOffset()
+		if txns == nil {
+			continue
+		}
+		if e := b.LeaderEpoch(); e >= 0 {
+			ld.epochs.assign(e, b.BaseOffset())
+		}
+		if err := s.addAborted(txns.add(b)...); err != nil {
+			return res, ioError(err)
+		}
+	}
+	s.setTail(int64(res.end-s.base), size)
+	return res, nil
+}
+
+func checkBatch(b record.Batch, next, base, upper model.Offset) error {
+	if err := b.CheckCRC(); err != nil {
+		return err
+	}
+	switch {
+	case b.BaseOffset() < next || b.LastOffsetDelta() < 0 || b.LastOffset()-base > math.MaxInt32:
+		return ErrOffsetOrder
+	case b.LastOffset() >= upper:
+		return errOverlap
+	}
+	return nil
+}
+
+// resetAborted empties a transaction index that is about to be built again.
+func (ld *loader) resetAborted(s *segment) error {
+	if !s.aborted.Swap(false) {
+		return nil
+	}
+	return ioError(removeIfThere(ld.fs, ld.path(s.base, txnSuffix)))
+}
+
+// openTransactions returns the transactions that are open at off, as far as
+// the producer snapshots tell.
+func (ld *loader) openTransactions(off model.Offset) (*openTxns, error) {
+	t := &openTxns{first: map[model.ProducerID]model.Offset{}}
+	if ld.o.ProducerSnapshot == nil {
+		return t, nil
+	}
+	from, data, ok := ld.LatestProducerSnapshot(off)
+	if ok {
+		t.restore(data)
+	}
+	for i, s := range ld.segs {
+		if s.base >= off || (i+1 < len(ld.segs) && ld.segs[i+1].base <= from) {
+			continue
+		}
+		if err := t.replay(s, from); err != nil && !errors.Is(err, ErrCorrupt) {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+// finishSwaps completes a compaction whose result was ready: originals that it
+// replaces go, the swap files get their names. Swap files at or above a file
+// that was still being written are thrown away (KAFKA-6264).
+func (ld *loader) finishSwaps(swaps map[model.Offset][]string, cleaned model.Offset) error {
+	for base, names := range swaps {
+		logName := segmentFile(base, logSuffix) + swapSuffix
+		if (cleaned >= 0 && base >= cleaned) || !slices.Contains(names, logName) {
+			for _, name := range names {
+				if err := ld.fs.Remove(ld.file(name)); err != nil {
+					return err
+				}
+			}
+			continue
+		}
+		next, err := ld.endOfFile(ld.file(logName), base)
+		if err != nil {
+			return err
+		}
+		if err := ld.removeCovered(base, next); err != nil {
+			return err
+		}
+		for _, name := range names {
+			final := strings.TrimSuffix(name, swapSuffix)
+			if err := ld.fs.Rename(ld.file(name), ld.file(final)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+			e, err := ld.fs.Stat(ld.file(final))
+			if err != nil {
+				return err
+			}
+			ld.sizes[final] = e.Size
+		}
+	}
+	return nil
+}
+
+// endOfFile is the offset after the last whole batch of a log file.
+func (ld *loader) endOfFile(name string, base model.Offset) (model.Offset, error) {
+	f, err := ld.fs.Open(name)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return 0, err
+	}
+	var scan headerScan
+	scan.reset(f, size, base)
+	defer scan.close()
+	next := base
+	for pos := int64(0); pos < size; {
+		h, end, err := scan.header(pos)
+		if err != nil {
+			return 0, err
+		}
+		pos, next = end, h.NextOffset()
+	}
+	return next, nil
+}
+
+// removeCovered removes the files of the segments that begin in [base, next).
+func (ld *loader) removeCovered(base, next model.Offset) error {
+	for name := range ld.sizes {
+		b, suffix, ok := parseSegmentName(name)
+		if !ok || b < base || (b >= next && b != base) || !slices.Contains(segmentSuffixes[:], suffix) {
+			continue
+		}
+		if err := removeIfThere(ld.fs, ld.file(name)); err != nil {
+			return err
+		}
+		delete(ld.sizes, name)
+	}
+	return nil
+}
