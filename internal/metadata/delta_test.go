@@ -24,7 +24,8 @@ func replayed(t testing.TB, base *Image, rs ...Record) (*Image, *Delta) {
 func cluster(t testing.TB, topics int) *Image {
 	rs := []Record{
 		&FeatureLevelRecord{Name: MetadataVersionFeature, Level: 25},
-		&RegisterBrokerRecord{BrokerID: 1, BrokerEpoch: 10, Fenced: true, Endpoints: []Endpoint{{Name: "PLAINTEXT", Host: "h", Port: 1}}},
+		&RegisterBrokerRecord{BrokerID: 1, BrokerEpoch: 10, Fenced: true,
+			Endpoints: []Endpoint{{Name: "PLAINTEXT", Host: "h", Port: 1}}},
 	}
 	for n := range topics {
 		id := topicID(n)
@@ -117,7 +118,8 @@ func TestTopicChanges(t *testing.T) {
 		&RemoveTopicRecord{TopicID: topicID(51)},
 		&PartitionChangeRecord{TopicID: topicID(1), PartitionID: 1, ISR: ids(1)},
 		&PartitionRecord{TopicID: topicID(1), PartitionID: 2, Replicas: ids(2), ISR: ids(2), Leader: 2},
-		&PartitionRecord{TopicID: topicID(0), PartitionID: 0, Replicas: ids(1, 2, 3), ISR: ids(1, 2, 3), Leader: 1, LeaderEpoch: 4,
+		&PartitionRecord{TopicID: topicID(0), PartitionID: 0, Replicas: ids(1, 2, 3), ISR: ids(1, 2, 3), Leader: 1,
+			LeaderEpoch:    4,
 			PartitionEpoch: 9, Dirs: []model.UUID{uid(1), uid(2), uid(3)}}, // what it is already
 	)
 	changed, deleted := d.Topics()
@@ -144,14 +146,16 @@ func TestConfigChanges(t *testing.T) {
 	topic := func(name, key string, value *string) Record {
 		return &ConfigRecord{Type: TopicResource, Resource: name, Name: key, Value: value}
 	}
-	base, _ := replayed(t, cluster(t, 2), topic("t00000", "a", new("1")), topic("t00001", "a", new("1")), topic("t00001", "b", new("2")))
+	base, _ := replayed(t, cluster(t, 2), topic("t00000", "a", new("1")),
+		topic("t00001", "a", new("1")), topic("t00001", "b", new("2")))
 	next, d := replayed(t, base, topic("t00001", "a", nil), &RemoveTopicRecord{TopicID: topicID(0)},
 		&ConfigRecord{Type: BrokerResource, Resource: "1", Name: "x", Value: new("y")})
 	want := []Resource{{TopicResource, "t00000"}, {TopicResource, "t00001"}, {BrokerResource, "1"}}
 	if got := d.ConfigChanges(); !slices.Equal(got, want) {
 		t.Errorf("changes %v, want %v", got, want)
 	}
-	if next.TopicConfig("t00000") != nil || len(base.TopicConfig("t00001")) != 2 || next.TopicConfig("t00001")["b"] != "2" {
+	if next.TopicConfig("t00000") != nil || len(base.TopicConfig("t00001")) != 2 ||
+		next.TopicConfig("t00001")["b"] != "2" {
 		t.Errorf("base %v, next %v", base.Configs, next.Configs)
 	}
 	if next.TopicConfig("t00001")["a"] != "" {

@@ -48,7 +48,8 @@ func TestLoader(t *testing.T) {
 	}{
 		{"nothing", nil, nil},
 		{"one update for all batches of a call", []record.Batch{
-			l.control(1, &LeaderChange{LeaderID: 1}), l.data(1, feature("a")), l.data(1, feature("b"))}, []string{"2/1 true [a b]"}},
+			l.control(1, &LeaderChange{LeaderID: 1}), l.data(1, feature("a")), l.data(1, feature("b"))},
+			[]string{"2/1 true [a b]"}},
 		{"no-op moves the offset", []record.Batch{l.data(1, &NoOpRecord{})}, []string{"3/1 true []"}},
 		{"records before begin are published, the rest waits", []record.Batch{l.data(2, feature("c"), begin, feature("d"))},
 			[]string{"4/2 false [c]"}},
@@ -85,7 +86,8 @@ func TestAbortKeepsVoters(t *testing.T) {
 	if err != nil || len(us) != 1 {
 		t.Fatal(us, err)
 	}
-	if i := us[0].Image; i.KRaftVersion != 1 || len(i.Voters) != 1 || len(i.Features) != 0 || !us[0].Delta.VotersChanged() {
+	if i := us[0].Image; i.KRaftVersion != 1 || len(i.Voters) != 1 || len(i.Features) != 0 ||
+		!us[0].Delta.VotersChanged() {
 		t.Errorf("%+v", i)
 	}
 }
@@ -99,7 +101,9 @@ func TestLoaderRefuses(t *testing.T) {
 		"end without begin": {func(l *log) []record.Batch {
 			return []record.Batch{l.data(1, feature("a"), &EndTransactionRecord{})}
 		}, ErrTransaction},
-		"abort without begin": {func(l *log) []record.Batch { return []record.Batch{l.data(1, &AbortTransactionRecord{})} }, ErrTransaction},
+		"abort without begin": {func(l *log) []record.Batch {
+			return []record.Batch{l.data(1, &AbortTransactionRecord{})}
+		}, ErrTransaction},
 		"begin twice": {func(l *log) []record.Batch {
 			return []record.Batch{l.data(1, &BeginTransactionRecord{}), l.data(1, &BeginTransactionRecord{})}
 		}, ErrTransaction},
@@ -147,10 +151,12 @@ func TestBetween(t *testing.T) {
 	must(t, err)
 	d := Between(old, loaded)
 	changed, deleted := d.Topics()
-	if len(changed) != 2 || changed[0].New.Name != "new" || changed[1].New.Name != "t00001" || len(changed[1].Partitions) != 1 {
+	if len(changed) != 2 || changed[0].New.Name != "new" || changed[1].New.Name != "t00001" ||
+		len(changed[1].Partitions) != 1 {
 		t.Errorf("changed %+v", changed)
 	}
-	if !slices.Equal(deleted, []model.TopicID{topicID(0)}) || !slices.Equal(d.Brokers(), ids(1)) || !d.LiveBrokersChanged() ||
+	if !slices.Equal(deleted, []model.TopicID{topicID(0)}) || !slices.Equal(d.Brokers(), ids(1)) ||
+		!d.LiveBrokersChanged() ||
 		len(d.ConfigChanges()) != 1 || !slices.Equal(d.Features(), []string{GroupVersionFeature}) {
 		t.Errorf("deleted %v brokers %v configs %v features %v", deleted, d.Brokers(), d.ConfigChanges(), d.Features())
 	}

@@ -129,7 +129,8 @@ func SnapshotRecords(i *Image) []Record {
 	s.configs(i)
 	s.quotas(i)
 	if i.NextProducerID > 0 {
-		s.add(&ProducerIDsRecord{BrokerID: model.NoBroker, BrokerEpoch: model.NoBrokerEpoch, NextProducerID: i.NextProducerID})
+		s.add(&ProducerIDsRecord{BrokerID: model.NoBroker, BrokerEpoch: model.NoBrokerEpoch,
+			NextProducerID: i.NextProducerID})
 	}
 	s.security(i)
 	return s

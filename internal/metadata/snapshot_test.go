@@ -240,7 +240,8 @@ func (h *history) next(i *Image) Record { // flat switch
 func (h *history) register() Record {
 	r := &RegisterBrokerRecord{BrokerID: model.BrokerID(h.rng.IntN(5)), BrokerEpoch: model.BrokerEpoch(h.rng.IntN(1000)),
 		Incarnation: h.id(), Fenced: h.rng.IntN(2) == 0, Dirs: h.dirs(1),
-		Endpoints: []Endpoint{{Name: "PLAINTEXT", Host: "h", Port: 9092}}, Features: []FeatureRange{{"metadata.version", 7, 30}}}
+		Endpoints: []Endpoint{{Name: "PLAINTEXT", Host: "h", Port: 9092}},
+		Features:  []FeatureRange{{"metadata.version", 7, 30}}}
 	if h.rng.IntN(2) == 0 {
 		r.Rack = new("")
 	}

@@ -67,12 +67,14 @@ var records = []message{
 			uuids("Dirs", "model.DirectoryID", "nil: unchanged").from(1).nullable().at(8),
 		}},
 	{name: "FenceBrokerRecord", key: 7, levels: []int16{1},
-		doc: "FenceBrokerRecord fences a broker; replaced by BrokerRegistrationChangeRecord from level 6.", fields: []field{
+		doc: "FenceBrokerRecord fences a broker; replaced by BrokerRegistrationChangeRecord from level 6.",
+		fields: []field{
 			broker("BrokerID", "the broker"),
 			typed("BrokerEpoch", i64, "model.BrokerEpoch", "epoch of the registration"),
 		}},
 	{name: "UnfenceBrokerRecord", key: 8, levels: []int16{1},
-		doc: "UnfenceBrokerRecord unfences a broker; replaced by BrokerRegistrationChangeRecord from level 6.", fields: []field{
+		doc: "UnfenceBrokerRecord unfences a broker; replaced by BrokerRegistrationChangeRecord from level 6.",
+		fields: []field{
 			broker("BrokerID", "the broker"),
 			typed("BrokerEpoch", i64, "model.BrokerEpoch", "epoch of the registration"),
 		}},
@@ -139,7 +141,8 @@ var records = []message{
 		}},
 	{name: "RemoveAccessControlEntryRecord", key: 19, levels: []int16{1},
 		doc: "RemoveAccessControlEntryRecord removes one ACL.", fields: []field{scalar("ID", uuid, "id of the entry")}},
-	{name: "NoOpRecord", key: 20, levels: []int16{5}, doc: "NoOpRecord only advances the log, so that a broker sees progress."},
+	{name: "NoOpRecord", key: 20, levels: []int16{5},
+		doc: "NoOpRecord only advances the log, so that a broker sees progress."},
 	{name: "ZkMigrationStateRecord", key: 21, levels: []int16{8},
 		doc: "ZkMigrationStateRecord is left over from ZooKeeper; read, never needed.", fields: []field{
 			scalar("State", i8, "0 none, 1 migration, 2 pre-migration, 3 post-migration"),

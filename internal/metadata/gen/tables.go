@@ -90,15 +90,17 @@ var nestedMessages = []message{
 		scalar("Port", u16, "advertised port"),
 		scalar("Security", i16, "0 PLAINTEXT, 1 SSL, 2 SASL_PLAINTEXT, 3 SASL_SSL; unused in a Voter"),
 	}},
-	{name: "FeatureRange", doc: "FeatureRange is the range of levels of one feature that a node supports.", fields: []field{
-		scalar("Name", str, "feature name, for example metadata.version"),
-		scalar("Min", i16, "lowest supported level"),
-		scalar("Max", i16, "highest supported level"),
-	}},
-	{name: "QuotaEntityPart", doc: "QuotaEntityPart is one component of the entity that a quota applies to.", fields: []field{
-		scalar("Type", str, "user, client-id or ip"),
-		scalar("Name", str, "nil is the default entity of the type").nullable(),
-	}},
+	{name: "FeatureRange", doc: "FeatureRange is the range of levels of one feature that a node supports.",
+		fields: []field{
+			scalar("Name", str, "feature name, for example metadata.version"),
+			scalar("Min", i16, "lowest supported level"),
+			scalar("Max", i16, "highest supported level"),
+		}},
+	{name: "QuotaEntityPart", doc: "QuotaEntityPart is one component of the entity that a quota applies to.",
+		fields: []field{
+			scalar("Type", str, "user, client-id or ip"),
+			scalar("Name", str, "nil is the default entity of the type").nullable(),
+		}},
 	{name: "Voter", doc: "Voter is one member of the controller quorum (KIP-853).", fields: []field{
 		broker("ID", "node id"),
 		typed("Dir", uuid, "model.DirectoryID", "directory that holds its log; a wiped node has a new one"),
