@@ -135,3 +135,10 @@ func (d *Ready) Run() {
 	}
 	d.requests = d.requests[:0]
 }
+
+// Join moves the requests of o to d.
+func (d *Ready) Join(o *Ready) {
+	d.requests = append(d.requests, o.requests...)
+	clear(o.requests)
+	o.requests = o.requests[:0]
+}
