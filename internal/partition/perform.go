@@ -95,7 +95,7 @@ func (p *Partition) mark(n pending, ready *purgatory.Ready) {
 	}
 	if all := p.subs.followers.Load(); all != nil {
 		for _, e := range *all {
-			e.Mark(what, n.data, ready)
+			wake(e.Mark(what, n.data), ready)
 		}
 	}
 	if what == session.Data {
@@ -107,8 +107,14 @@ func (p *Partition) mark(n pending, ready *purgatory.Ready) {
 	if all := p.subs.consumers.Load(); all != nil {
 		for _, e := range *all {
 			// How much became readable is not known here: look again.
-			e.Mark(what, 1<<30, ready)
+			wake(e.Mark(what, 1<<30), ready)
 		}
+	}
+}
+
+func wake(r session.Parked, ready *purgatory.Ready) {
+	if r != nil {
+		ready.Add(r)
 	}
 }
 

@@ -60,7 +60,7 @@ func (r *Request) Park(ready *Ready) error {
 	}
 	r.mu.Unlock()
 	if last {
-		ready.add(r)
+		ready.Add(r)
 		return nil
 	}
 	err := r.p.park(r)
@@ -77,19 +77,31 @@ func (r *Request) Park(ready *Ready) error {
 
 // Resolve ends the wait of one slot. The second call for a slot has no effect.
 func (r *Request) Resolve(slot int, o Outcome, ready *Ready) {
+	if r.resolve(slot, o) {
+		ready.Add(r)
+	}
+}
+
+func (r *Request) resolve(slot int, o Outcome) (last bool) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.mu.done || r.mu.outcomes[slot] != Waiting {
-		r.mu.Unlock()
-		return
+		return false
 	}
 	r.mu.outcomes[slot] = o
 	r.mu.pending--
-	last := r.mu.pending == 0
-	r.mu.done = last
-	r.mu.Unlock()
-	if last {
-		ready.add(r)
-	}
+	r.mu.done = r.mu.pending == 0
+	return r.mu.done
+}
+
+// Wake ends the wait of a request with one slot. If it returns true, the caller
+// has claimed the request and must Complete it, once it holds no lock.
+func (r *Request) Wake() bool { return r.resolve(0, Reached) }
+
+// Complete runs the completion of a request that was claimed.
+func (r *Request) Complete() {
+	r.p.forget(r)
+	r.complete(r)
 }
 
 func (r *Request) expire() {
@@ -118,9 +130,14 @@ func (r *Request) Outcome(slot int) Outcome { return r.mu.outcomes[slot] }
 
 // Ready gathers requests to complete, while locks are held and until a drain
 // is over. The zero value is empty. Not for concurrent use.
-type Ready struct{ requests []*Request }
+type Ready struct{ requests []Completer }
 
-func (d *Ready) add(r *Request) { d.requests = append(d.requests, r) }
+// Completer is something to complete: a *Request that was claimed by Wake, as
+// a rule.
+type Completer interface{ Complete() }
+
+// Add gathers c, which is completed exactly once.
+func (d *Ready) Add(c Completer) { d.requests = append(d.requests, c) }
 
 // Len is the number of gathered requests.
 func (d *Ready) Len() int { return len(d.requests) }
@@ -128,10 +145,9 @@ func (d *Ready) Len() int { return len(d.requests) }
 // Run completes them, and those that join meanwhile. The caller holds no lock.
 func (d *Ready) Run() {
 	for i := 0; i < len(d.requests); i++ {
-		r := d.requests[i]
+		c := d.requests[i]
 		d.requests[i] = nil
-		r.p.forget(r)
-		r.complete(r)
+		c.Complete()
 	}
 	d.requests = d.requests[:0]
 }

@@ -6,8 +6,16 @@ import (
 	"time"
 
 	"tidemark/internal/model"
-	"tidemark/internal/purgatory"
 )
+
+// Parked is a request that waits for the session to have something to say; a
+// *purgatory.Request is one.
+type Parked interface {
+	// Wake claims the request; false: its deadline was quicker.
+	Wake() bool
+	// Complete answers a request that was claimed.
+	Complete()
+}
 
 // Key names a partition in the way the client does: by topic id from Fetch v13
 // on (Topic is empty), by name before.
@@ -79,7 +87,7 @@ type Session struct {
 	mu struct {
 		sync.Mutex
 		dirty  []*Entry
-		parked *purgatory.Request
+		parked Parked
 		need   int  // bytes that the parked request still misses
 		woken  bool // a wake-worthy mark came since Take
 		closed bool
@@ -150,12 +158,12 @@ func (s *Session) Forget(k Key) {
 	}
 }
 
-// Close ends the session: no marks any more. A parked request is completed
-// with whatever there is. The caller holds Serve.
-func (s *Session) Close(ready *purgatory.Ready) {
+// Close ends the session: no marks any more. If a request is parked, the caller
+// completes what is returned. The caller holds Serve.
+func (s *Session) Close() Parked {
 	s.mu.Lock()
 	s.mu.closed = true
-	s.wakeLocked(ready)
+	woken := s.wakeLocked()
 	s.mu.Unlock()
 	for _, e := range s.order {
 		if e.Source != nil {
@@ -163,6 +171,7 @@ func (s *Session) Close(ready *purgatory.Ready) {
 			e.Source = nil
 		}
 	}
+	return woken
 }
 
 // All returns every entry in order. The caller holds Serve.
@@ -204,44 +213,49 @@ func (s *Session) markLocked(e *Entry) {
 }
 
 // Mark tells that something changed at the partition of e: bytes is how much
-// there is to read in addition, if known. A parked request that is satisfied
-// joins ready. Safe for concurrent use, under no lock.
-func (e *Entry) Mark(what Change, bytes int, ready *purgatory.Ready) {
+// there is to read in addition, if known. If that satisfies the parked request
+// it is returned, claimed, for the caller to complete. Safe for concurrent use,
+// under no lock.
+func (e *Entry) Mark(what Change, bytes int) Parked {
 	s := e.Session
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.mu.closed || e.gone {
-		return
+		return nil
 	}
 	if what == Data && !s.Follower() {
-		return // a consumer sees it when it is committed
+		return nil // a consumer sees it when it is committed
 	}
 	s.markLocked(e)
 	switch {
 	case what == Quiet || what == Committed && s.Follower():
-		return
+		return nil
 	case what == Broken:
 		s.mu.need = 0
 	default:
 		s.mu.need -= bytes
 	}
 	s.mu.woken = true
-	if s.mu.need <= 0 {
-		s.wakeLocked(ready)
+	if s.mu.need > 0 {
+		return nil
 	}
+	return s.wakeLocked()
 }
 
-func (s *Session) wakeLocked(ready *purgatory.Ready) {
-	if r := s.mu.parked; r != nil {
-		s.mu.parked = nil
-		r.Resolve(0, purgatory.Reached, ready)
+// wakeLocked claims the parked request, if there is one.
+func (s *Session) wakeLocked() Parked {
+	r := s.mu.parked
+	s.mu.parked = nil
+	if r == nil || !r.Wake() {
+		return nil
 	}
+	return r
 }
 
 // Park leaves r to be completed by the next wake-worthy Mark of at least need
 // bytes. False: one came since Take, so the pass must be repeated.
 // The caller holds Serve.
-func (s *Session) Park(r *purgatory.Request, need int) bool {
+func (s *Session) Park(r Parked, need int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.mu.woken || s.mu.closed { // invariant 2
@@ -251,10 +265,10 @@ func (s *Session) Park(r *purgatory.Request, need int) bool {
 	return true
 }
 
-// Unpark takes back the parked request, if any, so that it joins ready.
-// A client that sends its next request without waiting gets both answers.
-func (s *Session) Unpark(ready *purgatory.Ready) {
+// Unpark claims the parked request, if any, for the caller to complete: a
+// client that sends its next request without waiting gets both answers.
+func (s *Session) Unpark() Parked {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.wakeLocked(ready)
+	return s.wakeLocked()
 }

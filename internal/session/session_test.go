@@ -7,8 +7,12 @@ import (
 	"time"
 
 	"tidemark/internal/model"
-	"tidemark/internal/purgatory"
 )
+
+type parked struct{ claimed bool }
+
+func (p *parked) Wake() bool { p.claimed = true; return true }
+func (p *parked) Complete()  {}
 
 var t0 = time.Unix(10_000, 0)
 
@@ -38,17 +42,16 @@ func TestAPassCostsWhatChanged(t *testing.T) {
 	if n := len(s.Take(nil)); n != 2000 {
 		t.Fatalf("first pass over %d", n)
 	}
-	var ready purgatory.Ready
-	es[7].Mark(Data, 100, &ready)
-	es[3].Mark(Committed, 0, &ready)
-	es[7].Mark(Data, 100, &ready)
+	es[7].Mark(Data, 100)
+	es[3].Mark(Committed, 0)
+	es[7].Mark(Data, 100)
 	want(t, "dirty", numbers(s.Take(nil)), []int32{7, 3})
 	want(t, "dirty after Take", numbers(s.Take(nil)), nil)
 	s.Again(es[9])
 	want(t, "left behind", numbers(s.Take(nil)), []int32{9})
-	es[5].Mark(Data, 1, &ready)
+	es[5].Mark(Data, 1)
 	s.Forget(key(5))
-	es[5].Mark(Data, 1, &ready)
+	es[5].Mark(Data, 1)
 	want(t, "forgotten", numbers(s.Take(nil)), nil)
 }
 
@@ -73,22 +76,14 @@ func TestWhatWakesWhom(t *testing.T) {
 		s := New(v.replica, false, t0)
 		e := s.Name(key(0), Position{})
 		s.Take(nil)
-		var ready purgatory.Ready
-		p := purgatory.New(10)
-		done := false
-		r := p.NewRequest(1, time.Now().Add(time.Hour), func(*purgatory.Request) { done = true })
+		r := &parked{}
 		if !s.Park(r, 10) {
 			t.Fatalf("%s: does not park", v.name)
 		}
-		if err := r.Park(&ready); err != nil {
-			t.Fatal(err)
+		got := e.Mark(v.what, v.bytes)
+		if r.claimed != v.woken || (got != nil) != v.woken || len(s.Take(nil)) == 1 != v.dirty {
+			t.Errorf("%s: woken=%v", v.name, r.claimed)
 		}
-		e.Mark(v.what, v.bytes, &ready)
-		ready.Run()
-		if done != v.woken || len(s.Take(nil)) == 1 != v.dirty {
-			t.Errorf("%s: woken=%v", v.name, done)
-		}
-		p.Close()
 	}
 }
 
@@ -96,9 +91,8 @@ func TestWhatWakesWhom(t *testing.T) {
 func TestMarkDuringThePass(t *testing.T) {
 	s := New(2, false, t0)
 	e := s.Name(key(0), Position{})
-	var ready purgatory.Ready
 	s.Take(nil)
-	e.Mark(Data, 1, &ready)
+	e.Mark(Data, 1)
 	if s.Park(nil, 1) {
 		t.Fatal("parked over a mark")
 	}
