@@ -181,7 +181,7 @@ func (ch *change) evidence(el electorate, reason Reason, broker model.BrokerID) 
 		Election: ch.election,
 	}
 	if ch.from.Leader != ch.next.Leader {
-		ev.Candidates = ch.candidates(el)
+		ev.Candidates = el.candidates(ch.from)
 	}
 	return ev
 }

@@ -192,12 +192,21 @@ func (ch *change) leadWithoutData(el electorate) bool {
 	return false
 }
 
-// candidates lists the verdict on every replica, for the evidence.
-func (ch *change) candidates(el electorate) []Candidate {
-	cs := make([]Candidate, 0, len(ch.from.Replicas))
-	for _, r := range ch.from.Replicas {
-		v := el.acceptable(ch.from, r)
-		if v == Eligible && !slices.Contains(ch.from.ISR, r) && !slices.Contains(ch.from.ELR, r) {
+// Candidates says of every replica of p, in replica order, whether it could be
+// elected and if not, why. A replica whose directory is lost is called that even
+// while its broker is fenced: it is what doesn't pass by itself.
+func Candidates(img *metadata.Image, p *metadata.Partition) []Candidate {
+	return voters(img).candidates(p)
+}
+
+func (e electorate) candidates(p *metadata.Partition) []Candidate {
+	cs := make([]Candidate, 0, len(p.Replicas))
+	for _, r := range p.Replicas {
+		v := e.acceptable(p, r)
+		switch b := e.broker(r); {
+		case b != nil && !hasDir(b, dirOf(p, r)):
+			v = CandidateDirectoryLost
+		case v == Eligible && !slices.Contains(p.ISR, r) && !slices.Contains(p.ELR, r):
 			v = NotInISR
 		}
 		cs = append(cs, Candidate{Broker: r, Verdict: v})

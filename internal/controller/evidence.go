@@ -19,12 +19,13 @@ const (
 	BrokerRegistered
 	BrokerUnregistered
 	ControlledShutdown
+	PartitionOffline // a partition stays without a leader although a replica's broker came back
 )
 
 var kindNames = [...]string{
 	PartitionChanged: "partition-changed", BrokerFenced: "broker-fenced", BrokerUnfenced: "broker-unfenced",
 	BrokerRegistered: "broker-registered", BrokerUnregistered: "broker-unregistered",
-	ControlledShutdown: "controlled-shutdown",
+	ControlledShutdown: "controlled-shutdown", PartitionOffline: "partition-offline",
 }
 
 // String returns the kind's name.
@@ -144,10 +145,13 @@ func (e Evidence) String() string {
 	if e.Broker != model.NoBroker {
 		fmt.Fprintf(&b, " broker=%d", e.Broker)
 	}
-	if e.Limit > 0 {
-		fmt.Fprintf(&b, " silent=%s limit=%s", e.Silent, e.Limit)
+	if e.Silent > 0 {
+		fmt.Fprintf(&b, " silent=%s", e.Silent)
 	}
-	if e.Kind != PartitionChanged {
+	if e.Limit > 0 {
+		fmt.Fprintf(&b, " limit=%s", e.Limit)
+	}
+	if e.Topic == "" {
 		return b.String()
 	}
 	fmt.Fprintf(&b, " %s-%d epoch=%d/%d", e.Topic, e.Partition.Partition, e.LeaderEpoch, e.PartitionEpoch)

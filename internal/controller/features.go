@@ -8,8 +8,7 @@ import (
 )
 
 // DefaultFeatures are the levels that a new cluster finalises: metadata.version
-// 25, which is 4.0-IV3, and consumer groups' classic protocol only until the new
-// one is served.
+// 25, which is 4.0-IV3. The other features follow as their protocols are served.
 func DefaultFeatures() map[string]int16 {
 	return map[string]int16{metadata.MetadataVersionFeature: 25}
 }
@@ -84,6 +83,9 @@ func (c *Core) checkFeatureUpdate(t *step, u FeatureUpdate) Result {
 	case u.Level < now && u.Type == FeatureUpgrade:
 		return wrong("Can't downgrade the version of this feature without setting the upgrade type to either " +
 			"safe or unsafe downgrade.")
+	}
+	if u.Name == metadata.ELRVersionFeature && u.Level > 0 && t.img.MetadataVersion() < levelELR {
+		return wrong("It depends on metadata.version %d.", levelELR)
 	}
 	if res := c.brokersSupport(t.img, u); res.Failed() {
 		return res

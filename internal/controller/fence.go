@@ -69,7 +69,18 @@ func (c *Core) electLeaderless(t *step, el electorate, id model.BrokerID, why Re
 	}) {
 		ch := c.change(t.img, p)
 		t.apply(ch, el, ch.ballot(), why, id)
+		if ch.next.Leader == model.NoBroker && awaited(p.part(), id) && !hasDir(el.broker(id), dirOf(p.part(), id)) {
+			t.saw(offline(ch, el, id))
+		}
 	}
+}
+
+// offline is the evidence that a partition waits for data that id came back
+// without.
+func offline(ch *change, el electorate, id model.BrokerID) Evidence {
+	ev := ch.evidence(el, DirectoryLost, id)
+	ev.Kind, ev.Candidates = PartitionOffline, el.candidates(ch.from)
+	return ev
 }
 
 // shutDown begins a controlled shutdown: leaderships and ISR memberships go at

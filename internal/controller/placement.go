@@ -125,7 +125,8 @@ func (p *placer) check(replicas int) Result {
 		return fail(InvalidReplicationFactor, "Invalid replication factor %d: the replication factor must be "+
 			"positive.", replicas)
 	case p.alive == 0:
-		return fail(InvalidReplicationFactor, "All brokers are currently fenced or in controlled shutdown.")
+		return fail(InvalidReplicationFactor, "All brokers are currently fenced, or have all their log directories "+
+			"cordoned.")
 	case replicas > p.brokers:
 		return fail(InvalidReplicationFactor, "The target replication factor of %d cannot be reached because "+
 			"only %d broker(s) are registered or some brokers have all their log directories cordoned.", replicas, p.brokers)
