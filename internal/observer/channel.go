@@ -106,9 +106,10 @@ func (ch *Channel) AssignReplicasToDirs(ctx context.Context, from model.BrokerID
 
 // Close drops the connection once the call in flight has ended. Later calls fail.
 func (ch *Channel) Close() {
-	<-ch.turn
-	ch.drop()
-	close(ch.turn)
+	if _, ok := <-ch.turn; ok {
+		ch.drop()
+		close(ch.turn)
+	}
 }
 
 // call runs fn against the active controller until one answers.

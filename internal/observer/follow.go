@@ -130,10 +130,10 @@ func (o *Observer) load(caughtUp bool) error {
 		o.publish(o.loader.Image(), nil)
 		o.replaced = false
 	}
-	if _, open := o.loader.InTransaction(); !open {
-		o.cfg.Store.Applied(o.loader.Next())
+	if _, open := o.loader.InTransaction(); open || len(updates) == 0 {
+		return nil
 	}
-	return nil
+	return o.cfg.Store.Applied(o.loader.Image())
 }
 
 // hasData tells whether any data record was seen: control records alone are

@@ -3,6 +3,7 @@ package observer
 import (
 	"fmt"
 
+	"tidemark/internal/metadata"
 	"tidemark/internal/model"
 	"tidemark/internal/record"
 )
@@ -23,8 +24,9 @@ type Store interface {
 	Read(from, to model.Offset, fn func(record.Batch) error) error
 	// Install replaces the whole log by a snapshot.
 	Install(id SnapshotID, file []byte) error
-	// Applied allows to forget what is below the offset, if nobody else reads it.
-	Applied(next model.Offset)
+	// Applied tells that every record up to img.Offset was applied: the store may
+	// forget them, or keep a snapshot instead.
+	Applied(img *metadata.Image) error
 	// Elected keeps the leader and epoch over a restart.
 	Elected(leader model.BrokerID, epoch model.LeaderEpoch) error
 	Close() error
@@ -118,12 +120,13 @@ func (m *memStore) Install(id SnapshotID, _ []byte) error {
 	return nil
 }
 
-func (m *memStore) Applied(next model.Offset) {
+func (m *memStore) Applied(img *metadata.Image) error {
 	n := 0
-	for n < len(m.batches) && m.batches[n].NextOffset() <= next {
+	for n < len(m.batches) && m.batches[n].LastOffset() <= img.Offset {
 		n++
 	}
 	m.batches = append([]record.Batch(nil), m.batches[n:]...)
+	return nil
 }
 
 func (*memStore) Elected(model.BrokerID, model.LeaderEpoch) error { return nil }
