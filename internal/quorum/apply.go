@@ -18,6 +18,7 @@ import (
 type applyJob struct {
 	msg       *pb.Message // committed entries
 	install   *installJob
+	begin     *checkpoint // a quorum was formed or joined
 	housekeep bool
 	snapshot  bool // Raft wants a snapshot of now
 	taken     *takenSnapshot
@@ -137,6 +138,10 @@ func (a *applier) job(j applyJob) error {
 		err := a.install(j.install)
 		j.install.done <- err
 		return err
+	case j.begin != nil:
+		a.at = *j.begin
+		a.post()
+		return nil
 	case j.taken != nil:
 		return a.snapshotTaken(j.taken)
 	case j.snapshot:

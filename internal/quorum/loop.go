@@ -21,6 +21,8 @@ func (n *Node) run() {
 			}
 			return
 		}
+		st := n.wal.state()
+		n.apply.put(applyJob{begin: &st.ckpt})
 	}
 	if err := n.startRaft(); err != nil {
 		n.fail(err)
