@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 
+	"tidemark/internal/active"
 	"tidemark/internal/commitlog"
 	"tidemark/internal/partition"
 	"tidemark/internal/producer"
 	"tidemark/internal/purgatory"
+	"tidemark/internal/quorum"
 	"tidemark/internal/record"
 	"tidemark/internal/replica"
 	"tidemark/internal/session"
@@ -56,6 +58,17 @@ var errorCodes = []struct {
 	{session.ErrEpoch, kerr.InvalidFetchSessionEpoch},
 	{session.ErrTopicID, kerr.FetchSessionTopicIDError},
 	{purgatory.ErrFull, kerr.ThrottlingQuotaExceeded},
+
+	{quorum.ErrNotLeader, kerr.NotLeaderForPartition},
+	{quorum.ErrFencedEpoch, kerr.FencedLeaderEpoch},
+	{quorum.ErrUnknownEpoch, kerr.UnknownLeaderEpoch},
+	{quorum.ErrClosed, kerr.BrokerNotAvailable},
+	{quorum.ErrWrongCluster, kerr.InconsistentClusterID},
+	{quorum.ErrInvalidRequest, kerr.InvalidRequest},
+	{quorum.ErrSnapshotNotFound, kerr.SnapshotNotFound},
+	{quorum.ErrPositionOutOfRange, kerr.PositionOutOfRange},
+	{active.ErrNotController, kerr.NotController},
+	{active.ErrBusy, kerr.ThrottlingQuotaExceeded},
 
 	{commitlog.ErrOffsetOutOfRange, kerr.OffsetOutOfRange},
 	{commitlog.ErrIO, kerr.KafkaStorageError},

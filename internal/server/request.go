@@ -24,6 +24,15 @@ type Request struct {
 	ready    bool    // guarded by Conn.out.mu: answered
 	items    []item  // guarded by Conn.out.mu: the answer, while earlier ones hold it back
 	one      [1]item // memory for items
+
+	captured func(parts []wire.Part) // takes the answer instead of the connection
+}
+
+// Capture returns a request of the same connection whose answer goes to fn, not
+// to the socket: one request inside another. fn is called once, from any
+// goroutine, and must release slices among the parts; their bytes are only lent.
+func (r *Request) Capture(h wire.Header, fn func(parts []wire.Part)) *Request {
+	return &Request{Header: h, Conn: r.Conn, Received: r.Received, captured: fn}
 }
 
 // Respond answers with the given parts: header and body, without the length.
@@ -33,7 +42,9 @@ type Request struct {
 // Drained runs, goes out after Drained.
 func (r *Request) Respond(parts ...wire.Part) {
 	r.Queue(parts...)
-	r.Conn.maybeFlush(r)
+	if r.captured == nil {
+		r.Conn.maybeFlush(r)
+	}
 }
 
 // Queue is Respond for a caller that answers many requests and calls
@@ -41,6 +52,10 @@ func (r *Request) Respond(parts ...wire.Part) {
 func (r *Request) Queue(parts ...wire.Part) {
 	if !r.answered.CompareAndSwap(false, true) {
 		wire.ReleaseParts(parts)
+		return
+	}
+	if r.captured != nil {
+		r.captured(parts)
 		return
 	}
 	items, err := r.Conn.assemble(r.one[:0], parts)
@@ -54,6 +69,10 @@ func (r *Request) Queue(parts ...wire.Part) {
 // NoResponse completes a request that has no answer (acks=0).
 func (r *Request) NoResponse() {
 	if r.answered.CompareAndSwap(false, true) {
+		if r.captured != nil {
+			r.captured(nil)
+			return
+		}
 		r.Conn.enqueue(r, nil)
 		r.Conn.maybeFlush(r)
 	}
