@@ -47,7 +47,9 @@ func (l *loop) apply(r *peer.FetchedPartition) error {
 }
 
 func (l *loop) append(p *follower, r *peer.FetchedPartition) error {
-	err := p.a.Replica.Append(p.a.Epoch, r.Records, r.HighWatermark, r.LogStart)
+	err := p.a.Replica.Append(Fetched{
+		Epoch: p.a.Epoch, Offset: p.sent.Offset, Records: r.Records, LeaderHW: r.HighWatermark, LogStart: r.LogStart,
+	})
 	if errors.Is(err, record.ErrCorrupt) || errors.Is(err, record.ErrInvalid) || errors.Is(err, record.ErrShort) {
 		// What arrived is not evidence of the leader's disk: ask again on a new
 		// connection.
@@ -71,7 +73,7 @@ func (l *loop) append(p *follower, r *peer.FetchedPartition) error {
 
 // diverged cuts the log. Nothing else of such an answer counts (KAFKA-14704).
 func (l *loop) diverged(p *follower, r *peer.FetchedPartition) {
-	err := p.a.Replica.Diverged(p.a.Epoch, replica.EpochEnd{Epoch: r.Diverging.Epoch, End: r.Diverging.End})
+	err := p.a.Replica.Diverged(p.a.Epoch, replica.EpochEnd{Epoch: r.Diverging.Epoch, End: r.Diverging.End}, p.sent.Offset)
 	if err != nil {
 		l.troubleLocked(p, err)
 	}

@@ -3,6 +3,7 @@ package fetcher
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -76,7 +77,7 @@ func (r *fakeReplica) Position(e model.LeaderEpoch) (Position, error) {
 	return Position{r.log.end(), r.log.last(), r.log.start, r.log.hw}, r.check(e)
 }
 
-func (r *fakeReplica) Append(e model.LeaderEpoch, records []byte, hw, start model.Offset) error {
+func (r *fakeReplica) Append(in Fetched) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.fail; err != nil {
@@ -86,12 +87,15 @@ func (r *fakeReplica) Append(e model.LeaderEpoch, records []byte, hw, start mode
 	if r.hard != nil {
 		return r.hard
 	}
-	r.log.recs = append(r.log.recs, records...)
-	r.log.hw = min(hw, r.log.end())
-	return r.check(e)
+	if in.Offset != r.log.end() {
+		return fmt.Errorf("fetched at %d, log ends at %d", in.Offset, r.log.end())
+	}
+	r.log.recs = append(r.log.recs, in.Records...)
+	r.log.hw = min(in.LeaderHW, r.log.end())
+	return r.check(in.Epoch)
 }
 
-func (r *fakeReplica) Diverged(e model.LeaderEpoch, at replica.EpochEnd) error {
+func (r *fakeReplica) Diverged(e model.LeaderEpoch, at replica.EpochEnd, _ model.Offset) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.log.cut(replica.DecideTruncation(at, r.log.end(), r.log.end(), &r.log).To)

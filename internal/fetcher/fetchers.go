@@ -31,15 +31,25 @@ type Position struct {
 // ErrNotFollowing unless it still follows in the epoch given.
 type Replica interface {
 	Position(epoch model.LeaderEpoch) (Position, error)
-	// Append adds whole batches that begin at the position's offset, maybe
-	// none, and takes the leader's high watermark and log start.
-	Append(epoch model.LeaderEpoch, records []byte, leaderHW, leaderLogStart model.Offset) error
-	// Diverged cuts the log according to the leader's epoch end.
-	Diverged(epoch model.LeaderEpoch, leader replica.EpochEnd) error
+	// Append adds what was fetched: whole batches, maybe none, and a torn one at
+	// the end; and takes the leader's high watermark and log start.
+	Append(Fetched) error
+	// Diverged cuts the log according to the leader's epoch end; fetched is the
+	// offset that was asked for.
+	Diverged(epoch model.LeaderEpoch, leader replica.EpochEnd, fetched model.Offset) error
 	// TruncateTo cuts the log.
 	TruncateTo(epoch model.LeaderEpoch, to model.Offset, why replica.Reason) error
 	// StartAt drops the whole log; the next record has this offset.
 	StartAt(epoch model.LeaderEpoch, at model.Offset, why replica.Reason) error
+}
+
+// Fetched is a leader's answer for one partition, without error or divergence.
+type Fetched struct {
+	Epoch    model.LeaderEpoch // under which was fetched
+	Offset   model.Offset      // that was asked for
+	Records  []byte            // valid during the call
+	LeaderHW model.Offset
+	LogStart model.Offset // the leader's
 }
 
 // Leader is one connection to a leader; *peer.Conn implements it.

@@ -74,6 +74,12 @@ func (f *fakeController) with(fn func()) {
 	fn()
 }
 
+func (f *fakeController) count() (regs, beats int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.regs), len(f.beats)
+}
+
 func (f *fakeController) last() peer.Heartbeat {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -126,7 +132,7 @@ func begin(c *fakeController) *life {
 		Dirs:           func() []model.DirectoryID { return []model.DirectoryID{{7}} },
 		Channel:        c,
 		MetadataOffset: func() model.Offset { c.mu.Lock(); defer c.mu.Unlock(); return l.offset },
-		OthersAlive:    func() bool { return l.others },
+		OthersAlive:    func() bool { c.mu.Lock(); defer c.mu.Unlock(); return l.others },
 		Events:         l.events,
 	})
 	l.Start()
@@ -144,18 +150,21 @@ func TestFromStartToRunning(t *testing.T) {
 		l := begin(c)
 		defer l.Stop()
 		after(250 * time.Millisecond)
-		if l.Epoch() != model.NoBrokerEpoch || len(c.regs) != 2 {
-			t.Fatalf("epoch %d after %d registrations", l.Epoch(), len(c.regs))
+		if n, _ := c.count(); l.Epoch() != model.NoBrokerEpoch || n != 2 {
+			t.Fatalf("epoch %d after %d registrations", l.Epoch(), n)
 		}
 		after(200 * time.Millisecond) // 100 ms and 200 ms of back-off are over
-		if l.Epoch() != 100 || c.regs[2].PreviousEpoch != 55 || len(c.regs[2].LogDirs) != 1 {
-			t.Fatalf("epoch %d, registration %+v", l.Epoch(), c.regs)
+		c.mu.Lock()
+		third := c.regs[2]
+		c.mu.Unlock()
+		if l.Epoch() != 100 || third.PreviousEpoch != 55 || len(third.LogDirs) != 1 {
+			t.Fatalf("epoch %d, registration %+v", l.Epoch(), third)
 		}
 		// Not caught up: a heartbeat each 10 ms, fenced at its own wish.
-		n := len(c.beats)
+		_, n := c.count()
 		after(100 * time.Millisecond)
-		if got := len(c.beats) - n; got < 9 || got > 11 || l.State() != Starting || !c.last().WantFence {
-			t.Fatalf("%d heartbeats in 100 ms, state %s", got, l.State())
+		if _, m := c.count(); m-n < 9 || m-n > 11 || l.State() != Starting || !c.last().WantFence {
+			t.Fatalf("%d heartbeats in 100 ms, state %s", m-n, l.State())
 		}
 		c.with(func() { l.offset = 90 })
 		after(50 * time.Millisecond)
@@ -163,10 +172,10 @@ func TestFromStartToRunning(t *testing.T) {
 			t.Fatalf("state %s after catching up", l.State())
 		}
 		// Loading logs takes a while: every 2 s, still fenced (invariant 4).
-		n = len(c.beats)
+		_, n = c.count()
 		after(10 * time.Second)
-		if got := len(c.beats) - n; got != 5 || !c.last().WantFence || !l.Fenced() {
-			t.Fatalf("%d heartbeats in 10 s of recovery", got)
+		if _, m := c.count(); m-n != 5 || !c.last().WantFence || !l.Fenced() {
+			t.Fatalf("%d heartbeats in 10 s of recovery", m-n)
 		}
 		l.Ready()
 		synctest.Wait()
@@ -294,11 +303,21 @@ func (s *scripted) Close() error { *s.closed++; return nil }
 
 func TestChannelFindsTheActiveController(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
 		active, known := "a", ""
+		set := func(addr string) {
+			mu.Lock()
+			defer mu.Unlock()
+			known = addr
+		}
 		var dials []string
 		closed := 0
 		ch := NewChannel(ChannelConfig{
-			Resolve: func() (model.BrokerID, string, bool) { return 0, known, known != "" },
+			Resolve: func() (model.BrokerID, string, bool) {
+				mu.Lock()
+				defer mu.Unlock()
+				return 0, known, known != ""
+			},
 			Dial: func(_ context.Context, addr string) (Controller, error) {
 				dials = append(dials, addr)
 				if addr == "down" {
@@ -328,10 +347,9 @@ func TestChannelFindsTheActiveController(t *testing.T) {
 		// Nobody is known; then one that is down; then one that isn't active; then the active one.
 		began := time.Now()
 		ask(time.Minute)
-		for i, addr := range []string{"down", "b", "a"} {
+		for _, addr := range []string{"down", "b", "a"} {
 			<-time.After(time.Second)
-			known = addr
-			_ = i
+			set(addr)
 		}
 		if o := <-got; o.err != nil || o.at.Sub(began) > 3100*time.Millisecond {
 			t.Fatalf("%v after %s", o.err, o.at.Sub(began))
@@ -341,12 +359,12 @@ func TestChannelFindsTheActiveController(t *testing.T) {
 		if o := <-got; o.err != nil || len(dials) != 0 {
 			t.Fatalf("%v, dials %q: the connection should be used again", o.err, dials)
 		}
-		known = ""
+		set("")
 		ask(time.Second)
 		if o := <-got; !errors.Is(o.err, ErrNoController) {
 			t.Fatalf("error %v, want ErrNoController", o.err)
 		}
-		known = "a"
+		set("a")
 		ch.Close()
 		ask(time.Second)
 		if o := <-got; !errors.Is(o.err, ErrNoController) {
