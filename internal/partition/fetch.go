@@ -3,6 +3,7 @@ package partition
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"tidemark/internal/commitlog"
 	"tidemark/internal/model"
@@ -151,4 +152,19 @@ func (p *Partition) lowWatermarkLocked(core *replica.Leader) {
 		return
 	}
 	p.mu.pending.low, p.mu.pending.any = core.LowWatermark(p.log.Start()), true
+}
+
+// ReadReplicas lists the followers from which a consumer may read at off: those
+// in the committed ISR that hold it (KIP-392). Only a leader knows any.
+func (p *Partition) ReadReplicas(off model.Offset) []replica.FollowerView {
+	now := p.now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	l, ok := p.mu.role.(leading)
+	if !ok {
+		return nil
+	}
+	return slices.DeleteFunc(l.core.Followers(p, now), func(f replica.FollowerView) bool {
+		return !f.InISR || f.LEO < off || f.LogStart > off
+	})
 }

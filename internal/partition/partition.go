@@ -114,6 +114,7 @@ type Partition struct {
 		pending   pending
 		pe        model.PartitionEpoch // of the last metadata, in any role
 		replicas  []model.BrokerID
+		waited    time.Time // when AckTimedOut spoke last
 	}
 }
 

@@ -90,6 +90,7 @@ type Session struct {
 		parked Parked
 		need   int  // bytes that the parked request still misses
 		woken  bool // a wake-worthy mark came since Take
+		hurry  bool // the request at work must be answered, not parked
 		closed bool
 		named  int // entries, for the cache
 	}
@@ -162,7 +163,7 @@ func (s *Session) Forget(k Key) {
 // completes what is returned. The caller holds Serve.
 func (s *Session) Close() Parked {
 	s.mu.Lock()
-	s.mu.closed = true
+	s.mu.closed, s.mu.hurry = true, true
 	woken := s.wakeLocked()
 	s.mu.Unlock()
 	for _, e := range s.order {
@@ -270,5 +271,20 @@ func (s *Session) Park(r Parked, need int) bool {
 func (s *Session) Unpark() Parked {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.mu.parked == nil {
+		return nil
+	}
+	s.mu.hurry = true
 	return s.wakeLocked()
+}
+
+// Hurry tells the request at work whether it must be answered with what there
+// is, because the session was closed or has another request. It is told once,
+// or always if the session was closed. The caller holds Serve.
+func (s *Session) Hurry() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.mu.hurry
+	s.mu.hurry = s.mu.closed
+	return h
 }

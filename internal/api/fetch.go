@@ -1,0 +1,305 @@
+package api
+
+import (
+	"time"
+
+	"tidemark/internal/metadata"
+	"tidemark/internal/model"
+	"tidemark/internal/partition"
+	"tidemark/internal/purgatory"
+	"tidemark/internal/server"
+	"tidemark/internal/session"
+	"tidemark/internal/wire"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+)
+
+// fetchAPI answers Fetch (key 1) for data partitions, to followers and
+// consumers.
+//
+//	v7   incremental sessions (KIP-227): package session
+//	v9   current leader epoch; v12 last fetched epoch and diverging epoch
+//	v11  rack and preferred replica (KIP-392); consumers may read followers
+//	v13  topics by id
+//	v15  the follower's broker epoch (KIP-903)
+//	v16  where the leader is, on NOT_LEADER_OR_FOLLOWER and FENCED_LEADER_EPOCH
+//
+// A fetch is answered at once if it waits for nothing, has enough bytes, or any
+// partition has an error, a divergence or a preferred replica. Otherwise it is
+// parked in its session and read anew when it wakes. The state of a follower is
+// updated once, when its fetch arrives.
+type fetchAPI struct{ *dataAPI }
+
+// fetchOp is one fetch request until its answer.
+type fetchOp struct {
+	a        *fetchAPI
+	req      *server.Request
+	s        *session.Session
+	full     bool // answer for every partition, not only for those with news
+	cached   bool // the session lives on
+	watching bool // entries are subscribed: always for a cached session
+
+	replicaEpoch model.BrokerEpoch
+	isolation    partition.Isolation
+	rack         string
+	maxBytes     int
+	minBytes     int
+	deadline     time.Time
+	wait         bool
+	expired      bool
+
+	hints   hints
+	touched []*partition.Partition
+	results []fetchResult
+	dirty   []*session.Entry
+}
+
+// fetchResult is what one partition had to say.
+type fetchResult struct {
+	e         *session.Entry
+	got       partition.Fetched
+	err       error
+	topic     *metadata.Topic
+	preferred model.BrokerID
+	skipped   bool // no room was left: look again
+}
+
+func (a *fetchAPI) handle(c *Call) {
+	d := drainOf(c.Req.Conn)
+	req := &d.fetch
+	if err := req.Decode(c.Header.Version, c.Body); err != nil {
+		c.Close(err)
+		return
+	}
+	op := &fetchOp{
+		a: a, req: c.Req, replicaEpoch: req.ReplicaEpoch, isolation: partition.Isolation(req.Isolation),
+		rack: string(req.Rack), maxBytes: int(min(req.MaxBytes, a.FetchMaxBytes)),
+		deadline: c.Now.Add(time.Duration(req.MaxWaitMillis) * time.Millisecond), wait: req.MaxWaitMillis > 0,
+		hints: hints{listener: c.Listener},
+	}
+	op.minBytes = min(int(req.MinBytes), op.maxBytes)
+	if err := op.open(req, c, d); err != nil {
+		op.respond(&wire.FetchResponse{Error: ErrorCode(err)})
+		return
+	}
+	op.serve(&d.ready) // releases op.s.Serve
+	for _, p := range op.touched {
+		d.touch(p)
+	}
+}
+
+// open finds or makes the session and brings it up to date with the request.
+// It returns with Serve held.
+func (op *fetchOp) open(req *wire.FetchRequest, c *Call, d *drain) error {
+	byID := c.Header.Version >= 13
+	if req.SessionEpoch > session.InitialEpoch {
+		s, err := op.a.Sessions.Find(req.SessionID, req.SessionEpoch, byID, c.Now)
+		if err != nil {
+			return err
+		}
+		if earlier := s.Unpark(); earlier != nil { // sent without waiting for the answer
+			s.Serve.Unlock()
+			earlier.Complete()
+			s.Serve.Lock()
+		}
+		op.s, op.cached, op.watching = s, true, true
+		op.name(req)
+		return nil
+	}
+	if req.SessionID != 0 {
+		op.a.end(op.a.Sessions.Remove(req.SessionID), d)
+	}
+	op.s, op.full = session.New(req.Replica, byID, c.Now), true
+	op.s.Serve.Lock()
+	op.name(req)
+	if req.SessionEpoch == session.InitialEpoch && c.Header.Version >= 7 {
+		evicted := op.a.Sessions.Add(op.s, c.Now)
+		op.cached, op.watching = op.s.ID != 0, op.s.ID != 0
+		// Nobody else can hold our Serve yet, so that taking another is safe.
+		op.a.end(evicted, d)
+	}
+	return nil
+}
+
+// end closes a session that was taken out of the cache.
+func (a *fetchAPI) end(s *session.Session, d *drain) {
+	if s == nil {
+		return
+	}
+	s.Serve.Lock()
+	woken := s.Close()
+	s.Serve.Unlock()
+	if woken != nil {
+		d.ready.Add(woken)
+	}
+}
+
+// name takes over what the request adds, moves and forgets.
+func (op *fetchOp) name(req *wire.FetchRequest) {
+	for i := range req.Topics {
+		t := &req.Topics[i]
+		key := session.Key{ID: t.ID}
+		if t.Name != nil {
+			key.Topic = string(t.Name)
+		}
+		for k := range t.Partitions {
+			p := &t.Partitions[k]
+			key.Partition = p.Index
+			op.s.Name(key, session.Position{
+				Offset: p.Offset, CurrentEpoch: p.CurrentEpoch, LastFetchedEpoch: p.LastFetchedEpoch,
+				LogStart: p.LogStart, MaxBytes: p.MaxBytes,
+			})
+		}
+	}
+	for i := range req.Forgotten {
+		t := &req.Forgotten[i]
+		key := session.Key{ID: t.ID}
+		if t.Name != nil {
+			key.Topic = string(t.Name)
+		}
+		for _, index := range t.Partitions {
+			key.Partition = index
+			op.s.Forget(key)
+		}
+	}
+}
+
+// serve reads, and answers or parks. The caller holds Serve, which is released.
+func (op *fetchOp) serve(ready *purgatory.Ready) {
+	for {
+		total, now := op.pass()
+		if !op.wait || op.expired || now || total >= op.minBytes || op.s.Hurry() {
+			op.answer()
+			op.s.Serve.Unlock()
+			return
+		}
+		again := op.waiting()
+		op.release()
+		if !op.watching { // read again, now that changes are noticed
+			op.watching = true
+			continue
+		}
+		r := op.a.Fetches.NewRequest(1, op.deadline, op.resume)
+		parked := op.s.Park(r, op.minBytes-total)
+		op.s.Again(again...)
+		if !parked {
+			continue
+		}
+		op.s.Serve.Unlock()
+		// ErrFull: Park has answered with what there is, as at the deadline.
+		_ = r.Park(ready)
+		return
+	}
+}
+
+// waiting returns the entries that must be looked at again when the request
+// wakes.
+func (op *fetchOp) waiting() []*session.Entry {
+	op.dirty = op.dirty[:0]
+	for i := range op.results {
+		if r := &op.results[i]; r.skipped || op.news(r) {
+			op.dirty = append(op.dirty, r.e)
+		}
+	}
+	return op.dirty
+}
+
+// resume runs when the session has something to say, or the deadline passes.
+func (op *fetchOp) resume(r *purgatory.Request) {
+	var ready purgatory.Ready
+	op.s.Serve.Lock()
+	op.expired = r.Expired()
+	op.serve(&ready)
+	for _, p := range op.touched { // a read that failed took it offline
+		p.Perform(&ready)
+	}
+	ready.Run()
+}
+
+// news tells whether a partition belongs into an incremental answer.
+func (op *fetchOp) news(r *fetchResult) bool {
+	return r.err != nil || r.got.Diverging || r.preferred != model.NoBroker || r.got.Slice.Len() > 0 ||
+		r.got.HW != r.e.ToldHW || r.got.LogStart != r.e.ToldLogStart
+}
+
+// answer sends what was read. The caller holds Serve.
+func (op *fetchOp) answer() {
+	resp := &wire.FetchResponse{SessionID: op.s.ID}
+	op.dirty = op.dirty[:0]
+	for i := range op.results {
+		r := &op.results[i]
+		if r.skipped || r.err != nil || r.got.Diverging || r.got.Slice.Len() > 0 {
+			// Left behind, or sent and not yet taken: whatever the client asks
+			// next, it is looked at again.
+			op.dirty = append(op.dirty, r.e)
+		}
+		if !op.full && !op.news(r) {
+			r.got.Slice.Release()
+			continue
+		}
+		r.e.ToldHW, r.e.ToldLogStart = r.got.HW, r.got.LogStart
+		if r.err != nil {
+			r.e.ToldHW, r.e.ToldLogStart = model.NoOffset, model.NoOffset
+		}
+		op.add(resp, r)
+	}
+	resp.Nodes = op.hints.nodes
+	if op.cached {
+		op.s.Again(op.dirty...)
+	} else {
+		op.s.Close() // nobody is parked: we are the one
+	}
+	op.respond(resp)
+	op.results = nil
+}
+
+// add appends one partition's answer, under its topic.
+func (op *fetchOp) add(resp *wire.FetchResponse, r *fetchResult) {
+	n := len(resp.Topics)
+	if n == 0 || resp.Topics[n-1].ID != r.e.ID || string(resp.Topics[n-1].Name) != r.e.Topic {
+		resp.Topics = append(resp.Topics, wire.FetchTopicResult{ID: r.e.ID, Name: []byte(r.e.Topic)})
+		n++
+	}
+	out := wire.FetchPartitionResult{
+		Index: r.e.Partition, Error: ErrorCode(r.err), HighWatermark: r.got.HW, LastStable: r.got.LSO,
+		LogStart: r.got.LogStart, PreferredReplica: r.preferred,
+	}
+	switch {
+	case r.err != nil:
+		out.HighWatermark, out.LastStable, out.LogStart = model.NoOffset, model.NoOffset, model.NoOffset
+		if out.Error == kerr.NotLeaderForPartition.Code || out.Error == kerr.FencedLeaderEpoch.Code {
+			out.Leader = op.hints.leader(r.topic, r.e.Partition)
+		}
+	case r.got.Diverging:
+		out.Diverging = wire.EpochEnd{Known: true, Epoch: r.got.Divergence.Epoch, EndOffset: r.got.Divergence.End}
+	}
+	if r.got.Slice.Len() > 0 {
+		out.Slice = r.got.Slice
+	} else {
+		r.got.Slice.Release()
+	}
+	if op.isolation == partition.ReadCommitted && !op.s.Follower() && r.err == nil {
+		out.Aborted = make([]wire.AbortedTxn, 0, len(r.got.Aborted))
+		for _, t := range r.got.Aborted {
+			out.Aborted = append(out.Aborted, wire.AbortedTxn{ProducerID: t.ProducerID, FirstOffset: t.First})
+		}
+	}
+	t := &resp.Topics[n-1]
+	t.Partitions = append(t.Partitions, out)
+}
+
+func (op *fetchOp) respond(resp *wire.FetchResponse) {
+	b := scratch.Get().(*[]byte)
+	var few [8]wire.Part
+	*b = (*b)[:0]
+	op.req.Respond(wire.FetchResponseParts(few[:0], *b, op.req.Header, resp)...)
+	scratch.Put(b)
+}
+
+// release gives back what was read and is not sent.
+func (op *fetchOp) release() {
+	for i := range op.results {
+		op.results[i].got.Slice.Release()
+		op.results[i].got.Slice = noSlice
+	}
+}

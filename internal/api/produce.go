@@ -1,0 +1,234 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"tidemark/internal/metadata"
+	"tidemark/internal/model"
+	"tidemark/internal/partition"
+	"tidemark/internal/producer"
+	"tidemark/internal/purgatory"
+	"tidemark/internal/record"
+	"tidemark/internal/server"
+	"tidemark/internal/wire"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+)
+
+// adminClientID is the client.id that may write to internal topics.
+const adminClientID = "__admin_client"
+
+// produceAPI answers Produce (key 0).
+//
+//	acks 0    no answer; an error closes the connection, so that the client
+//	          asks for metadata
+//	acks 1    answered when the leader has it
+//	acks -1   refused below min.insync.replicas; answered when the high
+//	          watermark has passed it, or with REQUEST_TIMED_OUT
+//	v10       where the leader is, on NOT_LEADER_OR_FOLLOWER (KIP-951)
+//	v13       topics by id
+//
+// There is no atomicity over partitions. The order of checks is Kafka's.
+type produceAPI struct{ *dataAPI }
+
+// produced is one produce request after its appends: the answer, and what it
+// still waits for.
+type produced struct {
+	a     *produceAPI
+	req   *server.Request
+	hints hints
+	resp  wire.ProduceResponse
+	waits []awaited
+	fail  error // the first error of a partition
+}
+
+// awaited is one appended partition of an acks=all request.
+type awaited struct {
+	p        *partition.Partition
+	appended partition.Appended
+	topic    int // where its answer is in produced.resp
+	part     int
+}
+
+func (a *produceAPI) handle(c *Call) {
+	d := drainOf(c.Req.Conn)
+	req := &d.produce
+	if err := req.Decode(c.Header.Version, c.Body); err != nil {
+		c.Close(err)
+		return
+	}
+	op := &produced{a: a, req: c.Req}
+	op.hints = hints{img: a.Partitions.Image(), listener: c.Listener}
+	op.appendAll(c, d, req)
+	switch {
+	case req.Acks == 0 && op.fail != nil:
+		c.Close(fmt.Errorf("produce with acks=0: %w", op.fail))
+	case req.Acks == 0:
+		c.NoReply()
+	case req.Acks == 1 || len(op.waits) == 0:
+		op.reply()
+	default:
+		op.park(c.Now.Add(time.Duration(req.TimeoutMillis)*time.Millisecond), d)
+	}
+}
+
+func (op *produced) appendAll(c *Call, d *drain, req *wire.ProduceRequest) {
+	clientID := ""
+	if c.Header.ClientID != nil {
+		clientID = *c.Header.ClientID
+	}
+	op.resp.Topics = make([]wire.ProduceTopicResult, len(req.Topics))
+	for i := range req.Topics {
+		t := &req.Topics[i]
+		res := &op.resp.Topics[i]
+		res.ID = t.ID
+		res.Partitions = make([]wire.ProducePartitionResult, len(t.Partitions))
+		if c.Header.Version < 13 {
+			if known := op.hints.img.Topics.ByName[string(t.Name)]; known != nil {
+				res.Name = known.Name // no copy of the name in the usual case
+			} else {
+				res.Name = string(t.Name)
+			}
+		}
+		for k := range t.Partitions {
+			in := partIn{topic: t, index: t.Partitions[k].Index, records: t.Partitions[k].Records, clientID: clientID}
+			topic, p, appended, err := op.appendOne(c.Header.Version, req.Acks, in)
+			if p != nil {
+				d.touch(p)
+			}
+			out := &res.Partitions[k]
+			*out = wire.ProducePartitionResult{
+				Index: in.index, BaseOffset: appended.Base, LogAppendTime: appended.AppendTime, LogStart: appended.LogStart,
+			}
+			switch {
+			case err != nil:
+				op.failed(out, topic, err)
+			case req.Acks == -1:
+				op.waits = append(op.waits, awaited{p: p, appended: appended, topic: i, part: k})
+			}
+		}
+	}
+}
+
+// partIn is one partition of a request.
+type partIn struct {
+	topic    *wire.ProduceTopic
+	index    int32
+	records  []byte
+	clientID string
+}
+
+func (op *produced) appendOne(version, acks int16, in partIn) (
+	*metadata.Topic, *partition.Partition, partition.Appended, error,
+) {
+	none := partition.Appended{Base: model.NoOffset, AppendTime: -1, LogStart: model.NoOffset}
+	if acks < -1 || acks > 1 {
+		return nil, nil, none, errBadAcks
+	}
+	var t *metadata.Topic
+	var p *partition.Partition
+	var err error
+	if version >= 13 {
+		t, p, err = op.a.identified(op.hints.img, in.topic.ID, in.index)
+	} else {
+		t, p, err = op.a.named(op.hints.img, in.topic.Name, in.index)
+	}
+	if err == nil && internalTopic(t.Name) && in.clientID != adminClientID {
+		err = errInternalTopic
+	}
+	if err != nil {
+		return t, nil, none, err
+	}
+	appended, err := p.AppendAsLeader(in.records, partition.Append{
+		AcksAll: acks == -1, Origin: producer.Client, ZstdAllowed: version >= 7, Epoch: model.NoLeaderEpoch,
+	})
+	return t, p, appended, err
+}
+
+func internalTopic(name string) bool {
+	switch name {
+	case "__consumer_offsets", "__transaction_state", "__share_group_state":
+		return true
+	}
+	return false
+}
+
+// failed fills in the answer for a partition that was refused. Only errors
+// about the records themselves, and unexpected ones, carry the log start.
+func (op *produced) failed(out *wire.ProducePartitionResult, t *metadata.Topic, err error) {
+	if op.fail == nil {
+		op.fail = err
+	}
+	out.Error = ErrorCode(err)
+	out.BaseOffset, out.LogAppendTime = model.NoOffset, -1
+	var invalid *record.InvalidError
+	switch {
+	case errors.As(err, &invalid):
+		out.Message = invalid.Reason
+		for _, r := range invalid.Records {
+			out.RecordErrors = append(out.RecordErrors, wire.RecordError{Index: r.Index, Message: r.Message})
+		}
+	case out.Error == kerr.InvalidRecord.Code || out.Error == kerr.InvalidTimestamp.Code:
+		out.Message = err.Error()
+	case out.Error != kerr.UnknownServerError.Code:
+		out.LogStart = model.NoOffset
+	}
+	if out.Error == kerr.NotLeaderForPartition.Code {
+		out.Leader = op.hints.leader(t, out.Index)
+	}
+}
+
+// park waits for the high watermarks. What is committed already, after the
+// Perform of this drain, is answered at its end.
+func (op *produced) park(deadline time.Time, d *drain) {
+	r := op.a.Produces.NewRequest(len(op.waits), deadline, op.complete)
+	for i := range op.waits {
+		w := &op.waits[i]
+		w.p.AwaitCommitted(w.appended, r, i, &d.ready)
+	}
+	// ErrFull: Park has answered with time-outs, as at the deadline.
+	_ = r.Park(&d.ready)
+}
+
+// complete runs in the goroutine that committed the last partition, or in that
+// of the timer.
+func (op *produced) complete(r *purgatory.Request) {
+	for i := range op.waits {
+		w := &op.waits[i]
+		if err := w.outcome(r.Outcome(i)); err != nil {
+			out := &op.resp.Topics[w.topic].Partitions[w.part]
+			op.failed(out, op.hints.img.Topics.ByName[w.p.TP().Topic], err)
+		}
+	}
+	op.reply()
+}
+
+func (w *awaited) outcome(o purgatory.Outcome) error {
+	switch o {
+	case purgatory.Waiting:
+		w.p.AckTimedOut(w.appended)
+		return errTimedOut
+	case purgatory.Lost:
+		if err := w.p.Committed(); errors.Is(err, partition.ErrStorage) {
+			return err
+		}
+		return partition.ErrNotLeader
+	}
+	err := w.p.Committed()
+	if errors.Is(err, partition.ErrNotEnoughReplicas) {
+		return errAfterAppend
+	}
+	return nil // committed, whoever leads now
+}
+
+func (op *produced) reply() {
+	op.resp.Nodes = op.hints.nodes
+	b := scratch.Get().(*[]byte)
+	*b = wire.AppendProduceResponse((*b)[:0], op.req.Header, &op.resp)
+	op.req.Respond(wire.Part{Bytes: *b})
+	if cap(*b) <= replyKeep {
+		scratch.Put(b)
+	}
+}
