@@ -168,7 +168,7 @@ func (op *fetchOp) name(req *wire.FetchRequest) {
 func (op *fetchOp) serve(ready *purgatory.Ready) {
 	for {
 		total, now := op.pass()
-		if !op.wait || op.expired || now || total >= op.minBytes || op.s.Hurry() {
+		if !op.wait || op.expired || now || total >= op.minBytes {
 			op.answer()
 			op.s.Serve.Unlock()
 			return
@@ -183,6 +183,7 @@ func (op *fetchOp) serve(ready *purgatory.Ready) {
 		parked := op.s.Park(r, op.minBytes-total)
 		op.s.Again(again...)
 		if !parked {
+			op.expired = op.s.Hurry()
 			continue
 		}
 		op.s.Serve.Unlock()
@@ -208,7 +209,7 @@ func (op *fetchOp) waiting() []*session.Entry {
 func (op *fetchOp) resume(r *purgatory.Request) {
 	var ready purgatory.Ready
 	op.s.Serve.Lock()
-	op.expired = r.Expired()
+	op.expired = op.s.Hurry() || r.Expired()
 	op.serve(&ready)
 	for _, p := range op.touched { // a read that failed took it offline
 		p.Perform(&ready)
