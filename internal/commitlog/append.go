@@ -72,22 +72,21 @@ func (l *Log) Append(p []byte) (AppendInfo, error) {
 		return AppendInfo{}, fmt.Errorf("append of nothing at %d: %w", l.End(), ErrCorrupt)
 	}
 	whole, _, err := takeRun(p, l.End(), math.MaxInt64)
-	for rest := p[len(whole.p):]; err == nil && len(rest) > 0; { // a span of more than 2^31 offsets
-		_, rest, err = takeRun(rest, whole.last+1, math.MaxInt64)
+	for tail := p[len(whole.p):]; err == nil && len(tail) > 0; { // a span of more than 2^31 offsets
+		_, tail, err = takeRun(tail, whole.last+1, math.MaxInt64)
 	}
 	if err != nil {
 		return AppendInfo{}, err
 	}
 	cfg := l.config.Load()
 	info := AppendInfo{First: whole.first, MaxTimestamp: whole.maxTimestamp}
+	r := whole
+	split := len(whole.p) < len(p) || int64(len(p)) > cfg.SegmentBytes
 	for first := true; len(p) > 0; first = false {
-		r := whole
-		if int64(len(p)) > cfg.SegmentBytes || len(whole.p) < len(p) {
-			if r, p, err = takeRun(p, l.End(), cfg.SegmentBytes); err != nil {
-				return AppendInfo{}, err
-			}
-		} else {
+		if !split {
 			p = nil
+		} else if r, p, err = takeRun(p, l.End(), cfg.SegmentBytes); err != nil {
+			return AppendInfo{}, err
 		}
 		// Only before the first run does the producer state match the log end.
 		rolled, err := l.maybeRoll(cfg, r, first)
@@ -217,8 +216,8 @@ func (l *Log) roll(base model.Offset, snapshot bool) error {
 	if old.size() == 0 && old.base == base {
 		return nil
 	}
-	if snapshot && l.o.ProducerSnapshot != nil && base == l.End() {
-		if err := l.writeSnapshot(base, l.o.ProducerSnapshot()); err != nil {
+	if snapshot && base == l.End() {
+		if _, err := l.takeSnapshot(); err != nil {
 			return err
 		}
 	}

@@ -107,7 +107,7 @@ type Options struct {
 	Now func() time.Time // nil: time.Now
 	// ProducerSnapshot encodes the producer state at the log end. It is called
 	// with the log's lock held, at a roll (before the append that caused it)
-	// and at a clean close; nil for logs without producers.
+	// and at a clean close. Nil, or a nil result, writes none.
 	ProducerSnapshot func() []byte
 	// OnSegmentRecovered reports progress of recovery; may be nil.
 	OnSegmentRecovered func(done, total int)

@@ -258,8 +258,9 @@ func (l *Log) Close(clean bool) error {
 func (l *Log) closeFiles() error {
 	l.mu.Lock()
 	err := l.writable()
-	if err == nil && l.o.ProducerSnapshot != nil {
-		if err = l.writeSnapshot(l.End(), l.o.ProducerSnapshot()); err == nil {
+	if err == nil {
+		var taken bool
+		if taken, err = l.takeSnapshot(); err == nil && taken {
 			err = syncFile(l.fs, l.path(l.End(), snapshotSuffix))
 		}
 	}

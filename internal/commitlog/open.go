@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -112,7 +113,7 @@ func (ld *loader) tidy() error {
 
 // list makes a segment of every log file, and removes indexes without one.
 func (ld *loader) list() {
-	for name := range ld.sizes {
+	for _, name := range slices.Sorted(maps.Keys(ld.sizes)) {
 		base, suffix, ok := parseSegmentName(name)
 		if !ok || suffix != logSuffix {
 			continue
@@ -160,7 +161,7 @@ func (ld *loader) loadSegments() (model.Offset, error) {
 
 // dropOrphans removes index files whose log is gone.
 func (ld *loader) dropOrphans() error {
-	for name := range ld.sizes {
+	for _, name := range slices.Sorted(maps.Keys(ld.sizes)) {
 		base, suffix, ok := parseSegmentName(name)
 		if !ok || !slices.Contains(segmentSuffixes[1:], suffix) {
 			continue

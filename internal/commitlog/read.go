@@ -158,7 +158,7 @@ func (r *reading) inSegment(s *segment, upper model.Offset, active bool) (sl Sli
 	if err != nil {
 		return Slice{}, false, err
 	}
-	r.scan.f, r.scan.size, r.scan.base = h.f, size, s.base
+	r.scan.aim(h.f, size, s.base)
 	pos, first, err := r.locate(s, size)
 	if err != nil || pos == size {
 		h.release()
@@ -185,7 +185,7 @@ func (r *reading) locate(s *segment, size int64) (pos int64, first model.Offset,
 		return 0, 0, err
 	}
 	for pos < size {
-		h, end, err := r.header(pos)
+		h, end, err := r.scan.header(pos)
 		if err != nil {
 			return 0, 0, err
 		}
@@ -195,13 +195,6 @@ func (r *reading) locate(s *segment, size int64) (pos int64, first model.Offset,
 		pos = end
 	}
 	return size, r.from, nil
-}
-
-func (r *reading) header(pos int64) (record.Batch, int64, error) {
-	if r.scan.buf == nil {
-		r.scan.reset(r.scan.f, r.scan.size, r.scan.base)
-	}
-	return r.scan.header(pos)
 }
 
 // extent finds where the batches end that budget and limit allow, and the
@@ -225,7 +218,7 @@ func (r *reading) extent(s *segment, pos, size int64, upper model.Offset) (stop 
 		stop = p.pos()
 	}
 	for stop < size {
-		h, end, err := r.header(stop)
+		h, end, err := r.scan.header(stop)
 		if err != nil {
 			return 0, 0, err
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -214,7 +215,8 @@ func (ld *loader) openTransactions(off model.Offset) (*openTxns, error) {
 // replaces go, the swap files get their names. Swap files at or above a file
 // that was still being written are thrown away (KAFKA-6264).
 func (ld *loader) finishSwaps(swaps map[model.Offset][]string, cleaned model.Offset) error {
-	for base, names := range swaps {
+	for _, base := range slices.Sorted(maps.Keys(swaps)) {
+		names := swaps[base]
 		logName := segmentFile(base, logSuffix) + swapSuffix
 		if (cleaned >= 0 && base >= cleaned) || !slices.Contains(names, logName) {
 			for _, name := range names {
@@ -258,7 +260,7 @@ func (ld *loader) endOfFile(name string, base model.Offset) (model.Offset, error
 		return 0, err
 	}
 	var scan headerScan
-	scan.reset(f, size, base)
+	scan.aim(f, size, base)
 	defer scan.close()
 	next := base
 	for pos := int64(0); pos < size; {
@@ -273,7 +275,7 @@ func (ld *loader) endOfFile(name string, base model.Offset) (model.Offset, error
 
 // removeCovered removes the files of the segments that begin in [base, next).
 func (ld *loader) removeCovered(base, next model.Offset) error {
-	for name := range ld.sizes {
+	for _, name := range slices.Sorted(maps.Keys(ld.sizes)) {
 		b, suffix, ok := parseSegmentName(name)
 		if !ok || b < base || (b >= next && b != base) || !slices.Contains(segmentSuffixes[:], suffix) {
 			continue

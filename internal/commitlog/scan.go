@@ -27,10 +27,9 @@ const scanBlock = 4096
 
 var scanBlocks = sync.Pool{New: func() any { return new([scanBlock]byte) }}
 
-func (s *headerScan) reset(f io.ReaderAt, size int64, base model.Offset) {
-	if s.buf == nil {
-		s.buf = scanBlocks.Get().(*[scanBlock]byte)
-	}
+// aim points the scan at a file. The block is only taken when it is needed;
+// close gives it back.
+func (s *headerScan) aim(f io.ReaderAt, size int64, base model.Offset) {
 	s.f, s.size, s.base, s.have, s.want = f, size, base, 0, scanBlock
 }
 
@@ -46,6 +45,9 @@ func (s *headerScan) close() {
 func (s *headerScan) header(pos int64) (h record.Batch, end int64, err error) {
 	if pos+record.HeaderSize > s.size {
 		return nil, 0, fmt.Errorf("position %d of %d: no room for a header: %w", pos, s.size, ErrCorrupt)
+	}
+	if s.buf == nil {
+		s.buf = scanBlocks.Get().(*[scanBlock]byte)
 	}
 	if pos < s.at || pos+record.HeaderSize > s.at+int64(s.have) {
 		n := min(int64(s.want), s.size-pos)

@@ -68,6 +68,18 @@ func (l *Log) WriteProducerSnapshot(off model.Offset, data []byte) error {
 	return l.fail(l.writeSnapshot(off, data))
 }
 
+// takeSnapshot asks the caller for the producer state at the log end.
+func (l *Log) takeSnapshot() (bool, error) {
+	if l.o.ProducerSnapshot == nil {
+		return false, nil
+	}
+	p := l.o.ProducerSnapshot()
+	if p == nil {
+		return false, nil
+	}
+	return true, l.writeSnapshot(l.End(), p)
+}
+
 // writeSnapshot doesn't sync: a snapshot that a crash damages is ignored.
 func (l *Log) writeSnapshot(off model.Offset, data []byte) error {
 	return writePlain(l.fs, l.path(off, snapshotSuffix), data)

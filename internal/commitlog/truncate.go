@@ -166,7 +166,7 @@ func (s *segment) findCut(off model.Offset) (cutPoint, error) {
 	}
 	defer h.release()
 	var scan headerScan
-	scan.reset(h.f, s.size(), s.base)
+	scan.aim(h.f, s.size(), s.base)
 	defer scan.close()
 	for pos < s.size() {
 		b, end, err := scan.header(pos)
@@ -272,7 +272,7 @@ func (s *segment) rescanTail(f io.ReaderAt) error {
 		s.maxSeen = v[len(v)-1]
 	}
 	var scan headerScan
-	scan.reset(f, tail.pos(), s.base)
+	scan.aim(f, tail.pos(), s.base)
 	defer scan.close()
 	x.since = 0
 	for pos < tail.pos() {
@@ -307,4 +307,3 @@ func (s *segment) readFirstTS(scan *headerScan) error {
 	s.firstTS, s.firstRead = b.MaxTimestamp(), true
 	return nil
 }
-

@@ -2,6 +2,7 @@ package commitlog
 
 import (
 	"encoding/binary"
+	"fmt"
 	"io"
 
 	"tidemark/internal/model"
@@ -16,7 +17,7 @@ type openTxns struct {
 
 const (
 	snapshotHeader = 10 // version, crc, count
-	snapshotEntry  = 50 // bytes per producer; its open transaction is the last field
+	snapshotEntry  = 46 // bytes per producer; its open transaction is the last field
 )
 
 // restore takes the open transactions from a producer snapshot.
@@ -76,5 +77,16 @@ func (t *openTxns) replay(s *segment, from model.Offset) error {
 		if b.BaseOffset() >= from {
 			t.add(b)
 		}
+	}
+}
+
+// dumpSnapshot prints the producers of an intact snapshot.
+func dumpSnapshot(p []byte, w io.Writer) {
+	for p = p[snapshotHeader:]; len(p) >= snapshotEntry; p = p[snapshotEntry:] {
+		u64 := func(i int) int64 { return int64(binary.BigEndian.Uint64(p[i:])) }
+		u32 := func(i int) int32 { return int32(binary.BigEndian.Uint32(p[i:])) }
+		fmt.Fprintf(w, "  producerId: %d producerEpoch: %d lastSequence: %d lastOffset: %d offsetDelta: %d"+
+			" lastTimestamp: %d coordinatorEpoch: %d currentTxnFirstOffset: %d\n",
+			u64(0), int16(binary.BigEndian.Uint16(p[8:])), u32(10), u64(14), u32(22), u64(26), u32(34), u64(38))
 	}
 }
