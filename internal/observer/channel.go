@@ -24,6 +24,8 @@ type Controller interface {
 	AllocateProducerIDs(context.Context, model.BrokerID, model.BrokerEpoch) (peer.ProducerIDBlock, error)
 	AssignReplicasToDirs(context.Context, model.BrokerID, model.BrokerEpoch, []peer.DirAssignment) (
 		peer.AssignDirsResult, error)
+	CreateTopics(context.Context, []peer.NewTopic, time.Duration) (peer.CreatedTopics, error)
+	Envelope(context.Context, peer.Envelope) (peer.EnvelopeResult, error)
 	Close() error
 }
 
@@ -100,6 +102,22 @@ func (ch *Channel) AssignReplicasToDirs(ctx context.Context, from model.BrokerID
 	as []peer.DirAssignment) (peer.AssignDirsResult, error) {
 	return call(ctx, ch, func(ctx context.Context, c Controller) (peer.AssignDirsResult, peer.Code, error) {
 		res, err := c.AssignReplicasToDirs(ctx, from, epoch, as)
+		return res, res.Code, err
+	})
+}
+
+// CreateTopics creates topics that this broker needs.
+func (ch *Channel) CreateTopics(ctx context.Context, topics []peer.NewTopic, limit time.Duration) (peer.CreatedTopics, error) {
+	return call(ctx, ch, func(ctx context.Context, c Controller) (peer.CreatedTopics, peer.Code, error) {
+		res, err := c.CreateTopics(ctx, topics, limit)
+		return res, res.Code, err
+	})
+}
+
+// Envelope forwards a client's admin request.
+func (ch *Channel) Envelope(ctx context.Context, e peer.Envelope) (peer.EnvelopeResult, error) {
+	return call(ctx, ch, func(ctx context.Context, c Controller) (peer.EnvelopeResult, peer.Code, error) {
+		res, err := c.Envelope(ctx, e)
 		return res, res.Code, err
 	})
 }
