@@ -9,7 +9,6 @@ import (
 	"tidemark/internal/active"
 	"tidemark/internal/controller"
 	"tidemark/internal/model"
-	"tidemark/internal/wire"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -42,7 +41,7 @@ var controllerAPIs = []controllerAPI{
 	{key: 20, serve: serveDeleteTopics, refuse: refuseDeleteTopics},
 	{key: 33, serve: serveAlterConfigs, refuse: refuseAlterConfigs},
 	{key: 37, serve: serveCreatePartitions, refuse: refuseCreatePartitions},
-	{key: 43, serve: serveElectLeaders},
+	{key: 43, serve: serveElectLeaders, refuse: refuseElectLeaders},
 	{key: 44, serve: serveIncrementalAlterConfigs, refuse: refuseIncrementalAlterConfigs},
 	{key: 45, serve: serveAlterReassignments},
 	{key: 46, serve: serveListReassignments},
@@ -73,24 +72,6 @@ func RegisterController(h *Handlers, s controllerSubmitter) {
 			c.Reply(a.refuse(c.Msg, ErrorCode(submitError(err)), err.Error()))
 		}))
 	}
-}
-
-// ServeController answers one request outside of a connection of its own: what an
-// Envelope carries. The error is set if the node isn't the active controller,
-// which the envelope says instead of the inner answer. known is false if the
-// request isn't one of the active controller's.
-func ServeController(s controllerSubmitter, msg kmsg.Request) (resp kmsg.Response, known bool, err error) {
-	for _, a := range controllerAPIs {
-		if a.key != msg.Key() {
-			continue
-		}
-		resp, err = a.call(s, msg)
-		if err == nil || errors.Is(err, active.ErrNotController) || a.refuse == nil {
-			return resp, true, submitError(err)
-		}
-		return a.refuse(msg, ErrorCode(submitError(err)), err.Error()), true, nil
-	}
-	return nil, false, fmt.Errorf("%s: %w", wire.APIName(msg.Key()), wire.ErrUnknownAPI)
 }
 
 func (a controllerAPI) call(s controllerSubmitter, msg kmsg.Request) (kmsg.Response, error) {

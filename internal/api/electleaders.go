@@ -44,3 +44,21 @@ func serveElectLeaders(ctx context.Context, s controllerSubmitter, msg kmsg.Requ
 	}
 	return out, nil
 }
+
+// refuseElectLeaders says it twice: v0 has no code for the whole.
+func refuseElectLeaders(msg kmsg.Request, code int16, text string) kmsg.Response {
+	req := msg.(*kmsg.ElectLeadersRequest)
+	out := kmsg.NewPtrElectLeadersResponse()
+	out.ErrorCode = code
+	for _, t := range req.Topics {
+		ot := kmsg.NewElectLeadersResponseTopic()
+		ot.Topic = t.Topic
+		for _, p := range t.Partitions {
+			op := kmsg.NewElectLeadersResponseTopicPartition()
+			op.Partition, op.ErrorCode, op.ErrorMessage = p, code, &text
+			ot.Partitions = append(ot.Partitions, op)
+		}
+		out.Topics = append(out.Topics, ot)
+	}
+	return out
+}
