@@ -1,6 +1,7 @@
 package server
 
 import (
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -55,7 +56,7 @@ func (r *Request) Queue(parts ...wire.Part) {
 		return
 	}
 	if r.captured != nil {
-		r.captured(parts)
+		r.captured(slices.Clone(parts)) // a copy, or every caller's list would be on the heap
 		return
 	}
 	items, err := r.Conn.assemble(r.one[:0], parts)

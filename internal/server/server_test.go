@@ -248,7 +248,7 @@ func (s *fileSlice) ReadInto(p []byte) (int, error) {
 func (s *fileSlice) Release()                          { s.released <- struct{}{} }
 func (s *fileSlice) FileRange() (vfs.File, int64, int) { return s.f, s.off, s.n }
 
-func testFile(t *testing.T, data []byte) vfs.File {
+func testFile(t testing.TB, data []byte) vfs.File {
 	t.Helper()
 	f, err := vfs.OS.Create(t.TempDir() + "/log")
 	if err != nil {
