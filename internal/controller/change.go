@@ -1,8 +1,10 @@
 package controller
 
 import (
+	"fmt"
 	"slices"
 
+	"tidemark/internal/invariants"
 	"tidemark/internal/metadata"
 	"tidemark/internal/model"
 )
@@ -81,7 +83,23 @@ func (ch *change) finish(el electorate, b ballot) *metadata.PartitionChangeRecor
 	if ch.rules.elr && len(ch.next.ISR) == 0 && len(ch.from.ISR) > 0 && ch.from.Leader != model.NoBroker {
 		ch.next.LastKnownELR = []model.BrokerID{ch.from.Leader}
 	}
+	if invariants.Enabled {
+		ch.mustHold()
+	}
 	return ch.record()
+}
+
+// mustHold panics if the next state breaks invariant 1.
+func (ch *change) mustHold() {
+	n := &ch.next
+	for _, id := range slices.Concat(n.ISR, n.ELR, n.Adding, n.Removing) {
+		if !slices.Contains(n.Replicas, id) {
+			panic(fmt.Sprintf("invariant 1: %s-%d: %d is not a replica: %+v", ch.topic.Name, ch.index, id, *n))
+		}
+	}
+	if n.Leader != model.NoBroker && !slices.Contains(n.ISR, n.Leader) || len(minus(n.ELR, n.ISR)) != len(n.ELR) {
+		panic(fmt.Sprintf("invariant 1: %s-%d: leader, ISR and ELR: %+v", ch.topic.Name, ch.index, *n))
+	}
 }
 
 // completeReassignment drops the removed replicas once every target replica is in

@@ -118,7 +118,7 @@ func (c *Core) listOp(img *metadata.Image, res metadata.Resource, op ConfigOp, o
 	}
 	value, set := old[op.Name]
 	if !set && res.Type == metadata.TopicResource {
-		value, _ = c.inherited(img, def)
+		value, _ = c.defaults().Inherited(img, def)
 	}
 	list := SplitList(value)
 	for _, v := range SplitList(*op.Value) {
@@ -312,62 +312,6 @@ func (c *Core) topicConfigs(img *metadata.Image, entries []ConfigEntry) ([]Confi
 		out = append(out, ConfigEntry{Name: name, Value: &v})
 	}
 	return out, Result{}
-}
-
-// effective lists all configs of a new topic with its overrides.
-func (c *Core) effective(img *metadata.Image, overrides []ConfigEntry) []EffectiveConfig {
-	out := make([]EffectiveConfig, 0, len(topicConfigs))
-	for _, def := range topicConfigs {
-		e := EffectiveConfig{Name: def.Name}
-		i := slices.IndexFunc(overrides, func(o ConfigEntry) bool { return o.Name == def.Name })
-		if i >= 0 {
-			e.Value, e.Source = *overrides[i].Value, SourceTopic
-		} else {
-			e.Value, e.Source = c.inherited(img, def)
-		}
-		out = append(out, e)
-	}
-	return out
-}
-
-// inherited is the value of a topic config for topics that don't set it: from this
-// node's dynamic configs, the cluster's, this node's static ones, the default.
-func (c *Core) inherited(img *metadata.Image, def TopicConfig) (string, ConfigSource) {
-	if len(def.Synonyms) > 0 {
-		name := def.Synonyms[0]
-		own := metadata.Resource{Type: metadata.BrokerResource, Name: idString(c.cfg.NodeID)}
-		if v, ok := img.Configs[own][name]; ok {
-			return v, SourceBroker
-		}
-		if v, ok := img.Configs[metadata.Resource{Type: metadata.BrokerResource}][name]; ok {
-			return v, SourceCluster
-		}
-	}
-	if v, ok := c.cfg.Static[def.Name]; ok {
-		return v, SourceStatic
-	}
-	return def.Default, SourceDefault
-}
-
-func (c *Core) topicValue(img *metadata.Image, topic, name string) string {
-	if v, ok := img.TopicConfig(topic)[name]; ok {
-		return v
-	}
-	def, _ := LookupTopicConfig(name)
-	v, _ := c.inherited(img, def)
-	return v
-}
-
-func (c *Core) minISR(img *metadata.Image, topic string) int {
-	n, ok := parse(c.topicValue(img, topic, minISRConfig))
-	if !ok || n < 1 {
-		return 1
-	}
-	return int(min(n, 1<<20))
-}
-
-func (c *Core) uncleanAllowed(img *metadata.Image, topic string) bool {
-	return strings.EqualFold(strings.TrimSpace(c.topicValue(img, topic, uncleanConfig)), "true")
 }
 
 // minISRDefault is what a new cluster with ELR writes as its cluster-wide value.

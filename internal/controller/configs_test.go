@@ -145,3 +145,33 @@ func TestUpdateFeatures(t *testing.T) {
 		}
 	}
 }
+
+// The most specific place that sets a value counts.
+func TestDefaultsOrder(t *testing.T) {
+	def, _ := LookupTopicConfig("retention.ms")
+	img := metadata.Empty()
+	d := Defaults{Node: 1}
+	expect := func(value string, source ConfigSource) {
+		t.Helper()
+		if v, s := d.Inherited(img, def); v != value || s != source {
+			t.Errorf("got %s from %d, want %s from %d", v, s, value, source)
+		}
+	}
+	expect("604800000", SourceDefault)
+	d.Static = map[string]string{"retention.ms": "1"}
+	expect("1", SourceStatic)
+	all := metadata.Resource{Type: metadata.BrokerResource}
+	img.Configs[all] = map[string]string{"log.retention.ms": "2"}
+	expect("2", SourceCluster)
+	img.Configs[metadata.Resource{Type: metadata.BrokerResource, Name: "2"}] = map[string]string{"log.retention.ms": "9"}
+	expect("2", SourceCluster)
+	img.Configs[metadata.Resource{Type: metadata.BrokerResource, Name: "1"}] = map[string]string{"log.retention.ms": "3"}
+	expect("3", SourceBroker)
+	img.Configs[metadata.Resource{Type: metadata.TopicResource, Name: "t"}] = map[string]string{"retention.ms": "4"}
+	if v := d.Value(img, "t", "retention.ms"); v != "4" {
+		t.Errorf("the topic's own value is %s", v)
+	}
+	if v := d.Value(img, "t", "nope"); v != "" {
+		t.Errorf("an unknown config has the value %q", v)
+	}
+}

@@ -71,7 +71,11 @@ func (c *Core) createTopic(t *step, nt *NewTopic, made map[string]bool, out *Cre
 	}
 	made[nt.Name], made[collisionKey(nt.Name)] = true, true
 	out.Partitions, out.ReplicationFactor = int32(len(parts)), int16(len(parts[0].Replicas))
-	out.Configs = c.effective(t.img, configs)
+	overrides := map[string]string{}
+	for _, e := range configs {
+		overrides[e.Name] = *e.Value
+	}
+	out.Configs = c.defaults().with(t.img, overrides)
 }
 
 // initialPartitions places a new topic, by hand or by the placer.
