@@ -3,6 +3,7 @@ package purgatory
 import (
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,12 +15,15 @@ func TestDeadlinesFireInOrderWithOneTimer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := New(100)
 		start := time.Now()
+		var mu sync.Mutex // completions of two firings may overlap
 		var got []time.Duration
 		for _, d := range []int{50, 10, 40, 20, 30, 10} {
 			r := p.NewRequest(1, start.Add(time.Duration(d)*time.Second), func(r *Request) {
 				if !r.Expired() || r.Outcome(0) != Waiting {
 					t.Errorf("expired=%v outcome=%d", r.Expired(), r.Outcome(0))
 				}
+				mu.Lock()
+				defer mu.Unlock()
 				got = append(got, time.Since(start)/time.Second)
 			})
 			if err := r.Park(&Ready{}); err != nil {
@@ -28,6 +32,8 @@ func TestDeadlinesFireInOrderWithOneTimer(t *testing.T) {
 		}
 		<-time.After(time.Minute)
 		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
 		if want := []time.Duration{10, 10, 20, 30, 40, 50}; !slices.Equal(got, want) {
 			t.Fatalf("fired at %v, want %v", got, want)
 		}
