@@ -225,7 +225,7 @@ func (l *Log) roll(base model.Offset, snapshot bool) error {
 	keep := v[:len(v):len(v)]
 	if old.size() == 0 {
 		keep = v[: len(v)-1 : len(v)-1]
-	} else if err := old.seal(); err != nil {
+	} else if err := l.seal(old); err != nil {
 		return err
 	}
 	// What has been closed is trusted once it is flushed: so must be its epochs.
@@ -242,6 +242,15 @@ func (l *Log) roll(base model.Offset, snapshot bool) error {
 	}
 	l.o.Log.Debug("segment rolled", "dir", l.Dir(), "offset", base)
 	return nil
+}
+
+// seal closes the segment. If all of it counts as flushed already, no later
+// flush would look at its index files: they are synced at once.
+func (l *Log) seal(s *segment) error {
+	if err := s.seal(); err != nil || l.Flushed() < l.End() {
+		return err
+	}
+	return s.syncIndexes()
 }
 
 // createSegment makes an empty segment.

@@ -45,6 +45,13 @@ func (l *Log) flush(upTo model.Offset, all bool) error {
 
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	for _, s := range v { // sealed since it was synced above
+		if err == nil {
+			if err = s.syncIndexes(); err != nil && gone(s, err) {
+				err = nil
+			}
+		}
+	}
 	if err == nil {
 		err = l.epochs.save(l.fs, l.Dir())
 	}

@@ -287,5 +287,5 @@ func (ld *loader) finish(end model.Offset) error {
 	l.flushed.Store(int64(flushed))
 	l.epochs.truncateFromEnd(end)
 	l.epochs.truncateFromStart(start)
-	return ioError(l.dropSnapshots(end+1, 1<<62))
+	return ioError(l.dropStraySnapshots(end))
 }

@@ -38,7 +38,20 @@ func TestReadersBesideEverything(t *testing.T) {
 			}
 		})
 	}
-	for i := range 400 {
+	readers.Go(func() { // the flusher of the log directory
+		for l.Start() >= 0 {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			if err := l.Flush(l.End()); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	for i := range 130 {
 		epoch := model.LeaderEpoch(i)
 		fill(t, l, epoch, 10, 3)
 		switch i % 8 {

@@ -50,13 +50,15 @@ type segment struct {
 	marks   hints
 	cut     atomic.Int64 // bytes from here on are no longer this segment's
 	dead    atomic.Bool  // renamed, removed or replaced
-	aborted atomic.Bool  // has a transaction index
+	// indexVersion counts changes of the index files, after they are written;
+	// indexSynced is the version that is durable.
+	indexVersion, indexSynced atomic.Uint64
+	aborted                   atomic.Bool // has a transaction index
 
 	// Owned by the log's writer.
 	firstTS   int64 // max timestamp of the first batch, -1 none
 	firstRead bool  // firstTS is known
 	allocated int64 // bytes reserved ahead
-	indexSync bool  // the index files are durable, or not yet due
 	maxSeen   stamp // largest timestamp so far; ts -1 if none; valid while active
 
 	openMu sync.Mutex
@@ -66,7 +68,7 @@ type segment struct {
 }
 
 func newSegment(e *env, base model.Offset, created time.Time) *segment {
-	s := &segment{env: e, base: base, created: created, slot: -1, firstTS: -1, indexSync: true}
+	s := &segment{env: e, base: base, created: created, slot: -1, firstTS: -1}
 	s.cut.Store(math.MaxInt64)
 	s.maxSeen.ts = -1
 	return s
@@ -224,11 +226,14 @@ func (s *segment) seal() error {
 
 func (s *segment) writeIndexes(x *memIndex) error {
 	places, stamps := x.encode()
-	s.indexSync = false
 	if err := writePlain(s.env.fs, s.env.path(s.base, indexSuffix), places); err != nil {
 		return err
 	}
-	return writePlain(s.env.fs, s.env.path(s.base, timeSuffix), stamps)
+	if err := writePlain(s.env.fs, s.env.path(s.base, timeSuffix), stamps); err != nil {
+		return err
+	}
+	s.indexVersion.Add(1)
+	return nil
 }
 
 func writePlain(fsys vfs.FS, name string, p []byte) error {
@@ -247,7 +252,8 @@ func writePlain(fsys vfs.FS, name string, p []byte) error {
 
 // syncIndexes makes the index files durable.
 func (s *segment) syncIndexes() error {
-	if s.indexSync {
+	version := s.indexVersion.Load()
+	if version == s.indexSynced.Load() {
 		return nil
 	}
 	for _, suffix := range segmentSuffixes[1:] {
@@ -255,7 +261,7 @@ func (s *segment) syncIndexes() error {
 			return err
 		}
 	}
-	s.indexSync = true
+	s.indexSynced.Store(version)
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"slices"
 
 	"tidemark/internal/model"
 	"tidemark/internal/vfs"
@@ -93,6 +94,27 @@ func (l *Log) dropSnapshots(from, to model.Offset) error {
 	}
 	for _, off := range offs {
 		if off < from || off >= to {
+			continue
+		}
+		if err := removeIfThere(l.fs, l.path(off, snapshotSuffix)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dropStraySnapshots removes those above end, and those that earlier clean
+// shutdowns left inside segments: only the newest is of use.
+func (l *Log) dropStraySnapshots(end model.Offset) error {
+	offs, err := l.snapshots()
+	if err != nil {
+		return err
+	}
+	newest := true
+	for _, off := range slices.Backward(offs) {
+		i := floorSegment(l.segments(), off)
+		if off <= end && (newest || (i >= 0 && l.segments()[i].base == off)) {
+			newest = false
 			continue
 		}
 		if err := removeIfThere(l.fs, l.path(off, snapshotSuffix)); err != nil {

@@ -99,8 +99,8 @@ func (s *segment) addAborted(txns ...AbortedTxn) error {
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}
-	s.indexSync = false
 	s.aborted.Store(true)
+	s.indexVersion.Add(1)
 	return err
 }
 
