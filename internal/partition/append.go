@@ -144,6 +144,9 @@ func (p *Partition) publishAppend(b record.Batch, info commitlog.AppendInfo, now
 	if info.Rolled {
 		n.rolled = info.First
 	}
+	if p.settings.Load().FlushOnAck {
+		n.rolled = p.mu.leo // what is on disk counts, so ask for it
+	}
 	p.takeLocked(core.core.Appended(p.mu.leo, p, now))
 	p.mu.Unlock()
 	if isAbort {

@@ -10,8 +10,13 @@ import (
 func (p *Partition) Tick() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if l, ok := p.mu.role.(leading); ok {
-		p.takeLocked(l.core.Tick(p, p.now()))
+	l, ok := p.mu.role.(leading)
+	if !ok {
+		return
+	}
+	p.takeLocked(l.core.Tick(p, p.now()))
+	if p.settings.Load().FlushOnAck && p.log.Flushed() < p.mu.leo { // a flush that got lost
+		p.mu.pending.rolled, p.mu.pending.any = p.mu.leo, true
 	}
 }
 

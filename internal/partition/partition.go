@@ -30,7 +30,8 @@ type Sender interface {
 // Storage is told what the keeper of the log directory must do. No lock of
 // the partition is held, except appendMu for FlushedLowered.
 type Storage interface {
-	// Rolled: a segment was closed; flush the log up to the offset some time.
+	// Rolled: flush the log up to the offset, some time if a segment was closed,
+	// and as soon as possible with flush on ack; then call Flushed and Perform.
 	Rolled(p *Partition, upTo model.Offset)
 	// FlushedLowered: a truncation cut below the recovery point; write the
 	// checkpoint before anything else is appended.
