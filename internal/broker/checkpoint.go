@@ -1,0 +1,76 @@
+package broker
+
+import (
+	"path"
+
+	"tidemark/internal/commitlog"
+	"tidemark/internal/model"
+	"tidemark/internal/partition"
+)
+
+// Rolled queues a flush of the segments that were closed (partition.Storage).
+// If the queue is full, the flush waits for the next roll or the shutdown:
+// recovery then has more to read.
+func (b *Broker) Rolled(p *partition.Partition, upTo model.Offset) {
+	select {
+	case b.flushes <- flush{p, upTo}:
+	default:
+	}
+}
+
+// FlushedLowered writes the recovery points at once, before anything is
+// appended above a cut (partition.Storage).
+func (b *Broker) FlushedLowered(p *partition.Partition) {
+	if h := b.set.Load().byName[p.TP()]; h != nil && h.p == p {
+		b.writeRecoveryPoints(h.dir)
+	}
+}
+
+// checkpoint writes one value per replica of a directory. An error takes the
+// directory offline.
+func (b *Broker) checkpoint(d *logDir, name string, value func(*hosted) (model.Offset, bool)) {
+	d.writing.Lock()
+	if d.offline.Load() {
+		d.writing.Unlock()
+		return
+	}
+	m := make(map[model.TopicPartition]model.Offset)
+	for _, h := range b.set.Load().sorted {
+		if h.dir != d {
+			continue
+		}
+		if at, ok := value(h); ok {
+			m[h.p.TP()] = at
+		}
+	}
+	err := commitlog.WriteCheckpoint(d.fs, path.Join(d.Path, name), m)
+	d.writing.Unlock()
+	if err != nil {
+		b.failDir(d, err)
+	}
+}
+
+// writeHighWatermarks keeps a debt over restarts: the offset that the replica
+// has to reach stays in the file until it did (invariant 6).
+func (b *Broker) writeHighWatermarks(d *logDir) {
+	b.checkpoint(d, highWatermarksName, func(h *hosted) (model.Offset, bool) {
+		return max(h.p.HighWatermark(), model.Offset(h.owed.Load())), true
+	})
+}
+
+func (b *Broker) writeRecoveryPoints(d *logDir) {
+	b.checkpoint(d, recoveryPointsName, func(h *hosted) (model.Offset, bool) { return h.p.Log().Flushed(), true })
+}
+
+func (b *Broker) writeLogStarts(d *logDir) {
+	b.checkpoint(d, logStartsName, func(h *hosted) (model.Offset, bool) { return h.p.LogStart(), h.p.LogStart() > 0 })
+}
+
+// Checkpoint writes all checkpoints of all directories now.
+func (b *Broker) Checkpoint() {
+	for _, d := range b.dirs {
+		b.writeRecoveryPoints(d)
+		b.writeLogStarts(d)
+		b.writeHighWatermarks(d)
+	}
+}

@@ -1,0 +1,123 @@
+package broker
+
+import (
+	"fmt"
+	"slices"
+
+	"tidemark/internal/journal"
+	"tidemark/internal/metadata"
+	"tidemark/internal/model"
+	"tidemark/internal/partition"
+)
+
+// A stop without a clean shutdown may lose what was not yet on disk. Usually
+// that is harmless: the replica follows and reads it again. But a replica whose
+// log ends below the high watermark that it had itself written down has lost
+// records that were committed. If it led, they would be gone everywhere.
+//
+// The controller doesn't know, and there is no request to tell it so. What
+// there is: a replica may report that it is on a lost directory
+// (AssignReplicasToDirs, KIP-858). Any controller then takes it out of the ISR
+// and doesn't elect it, but leaves the broker alone. The replica goes on
+// following; once a leader has brought it to the offset, or back into the ISR,
+// it reports its true directory. Until the report arrives it refuses to lead.
+//
+// If nobody else can lead, the partition has no leader until somebody accepts
+// the loss: an unclean election, the topic's unclean.leader.election.enable, or
+// AcceptLoss.
+
+func (h *hosted) isOwing() bool { return model.Offset(h.owed.Load()) != model.NoOffset }
+
+// lost notes at load that committed records are missing.
+func (b *Broker) lost(h *hosted, promised, end model.Offset, mp *metadata.Partition) {
+	e := b.event(journal.UncleanLogLoss, h.p.TP(), "below-own-high-watermark", "")
+	e.Offset, e.LogEnd, e.Leader, e.LeaderEpoch = promised, end, mp.Leader, mp.LeaderEpoch
+	e.PartitionEpoch, e.OldISR, e.Dir = mp.PartitionEpoch, mp.ISR, h.dir.Path
+	if h.unsafe {
+		e.Detail = "accepted: unclean.leader.election.enable"
+		b.cfg.Events.Emit(e)
+		return
+	}
+	b.cfg.Events.Emit(e)
+	h.owed.Store(int64(promised))
+	self := b.cfg.Self
+	if mp.Leader == self || slices.Contains(mp.ISR, self) || slices.Contains(mp.ELR, self) ||
+		slices.Contains(mp.LastKnownELR, self) {
+		b.dirq.put(idOf(h.p), model.LostDir)
+	}
+}
+
+// mayLead is called for a replica that the metadata names leader.
+func (b *Broker) mayLead(h *hosted, mp *metadata.Partition) bool {
+	owed := model.Offset(h.owed.Load())
+	switch {
+	case owed == model.NoOffset:
+		return true
+	case h.p.LogEnd() >= owed:
+		b.settle(h, "caught-up")
+		return true
+	case mp.Recovery == metadata.Recovering:
+		b.settle(h, "unclean-election")
+		return true
+	case h.unsafe:
+		b.settle(h, "unclean.leader.election.enable")
+		return true
+	}
+	e := b.event(journal.LeadershipRefused, h.p.TP(), "below-own-high-watermark", fmt.Sprintf(
+		"the log ends at %d, records up to %d were committed before the unclean stop", h.p.LogEnd(), owed))
+	e.Offset, e.LogEnd, e.Leader, e.LeaderEpoch, e.PartitionEpoch = owed, h.p.LogEnd(), mp.Leader, mp.LeaderEpoch, mp.PartitionEpoch
+	b.cfg.Events.Emit(e)
+	b.dirq.put(idOf(h.p), model.LostDir)
+	return false
+}
+
+// repaid looks after an append whether the records are there again.
+func (b *Broker) repaid(h *hosted) {
+	if owed := model.Offset(h.owed.Load()); owed != model.NoOffset && h.p.LogEnd() >= owed {
+		b.settle(h, "caught-up")
+	}
+}
+
+// readmitted looks whether a leader has taken the replica back into the ISR:
+// then it has everything that is committed, even if that is less than it once
+// was.
+func (b *Broker) readmitted(h *hosted, c change) {
+	if h.isOwing() && c.old != nil && c.new.Leader >= 0 && c.new.Leader != b.cfg.Self &&
+		!slices.Contains(c.old.ISR, b.cfg.Self) && slices.Contains(c.new.ISR, b.cfg.Self) {
+		b.settle(h, "in-sync")
+	}
+}
+
+// settle ends the debt, and tells the controller where the replica is.
+func (b *Broker) settle(h *hosted, why string) {
+	owed := model.Offset(h.owed.Swap(int64(model.NoOffset)))
+	if owed == model.NoOffset {
+		return
+	}
+	e := b.event(journal.ReplicaRecovered, h.p.TP(), why, "")
+	e.Offset, e.LogEnd, e.HighWatermark = owed, h.p.LogEnd(), h.p.HighWatermark()
+	b.cfg.Events.Emit(e)
+	b.dirq.put(idOf(h.p), h.dir.ID)
+}
+
+// AcceptLoss lets a replica lead although committed records are missing in it.
+// It is an operator's decision. Errors: those of Partition; an error too if the
+// replica lacks nothing.
+func (b *Broker) AcceptLoss(tp model.TopicPartition) error {
+	b.apply.Lock()
+	defer b.apply.Unlock()
+	h := b.apply.hosted[tp]
+	if h == nil {
+		return fmt.Errorf("%s: %w", tp, partition.ErrNotHosted)
+	}
+	if !h.isOwing() {
+		return fmt.Errorf("%s lacks no committed records", tp)
+	}
+	b.settle(h, "accepted-by-operator")
+	if _, mp, ok := b.Image().PartitionByID(idOf(h.p)); ok && mp.Leader == b.cfg.Self {
+		leaders := []change{{tp, h.p.TopicID(), mp, mp}}
+		b.lead(leaders)
+		b.elect(leaders)
+	}
+	return nil
+}
