@@ -79,6 +79,22 @@ func (n *Node) leaderGone(id, term uint64) {
 	n.campaignAfter(campaignFirst + time.Duration(n.rank(id, term))*campaignStep)
 }
 
+// campaignAtStart doesn't wait out the election time-out when nobody leads:
+// after a start of all controllers nobody does, and while somebody leads the
+// lease makes others ignore it. A single voter has nobody to wait for.
+func (n *Node) campaignAtStart() {
+	r := &n.raft
+	if !contains(r.conf.Voters, n.id) {
+		return
+	}
+	if len(r.conf.Voters) == 1 {
+		_ = r.rn.Campaign()
+		return
+	}
+	r.quick = quickElection{term: r.term, left: campaignAttempts}
+	n.campaignAfter(2*formRetry + time.Duration(n.rank(raft.None, r.term))*campaignStep)
+}
+
 // rank is this node's place in the order in which the remaining voters campaign.
 func (n *Node) rank(gone, term uint64) int {
 	seed := func(id uint64) uint64 {

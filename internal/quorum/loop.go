@@ -61,9 +61,7 @@ func (n *Node) startRaft() error {
 func (n *Node) loop() {
 	tick := time.NewTicker(n.cfg.Tick)
 	defer tick.Stop()
-	if c := n.raft.conf; len(c.Voters) == 1 && c.Voters[0] == n.id {
-		_ = n.raft.rn.Campaign() // nobody else to wait for
-	}
+	n.campaignAtStart()
 	n.ready()
 	for {
 		select {
