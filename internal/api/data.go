@@ -65,10 +65,11 @@ type dataAPI struct{ DataOptions }
 // to the connection's reader goroutine, and also keeps the memory of its
 // decoders.
 type drain struct {
-	touched []*partition.Partition
-	ready   purgatory.Ready
-	produce wire.ProduceRequest
-	fetch   wire.FetchRequest
+	touched  []*partition.Partition
+	produced []*produced // acks=all requests, parked after the touched are performed
+	ready    purgatory.Ready
+	produce  wire.ProduceRequest
+	fetch    wire.FetchRequest
 }
 
 func drainOf(c *server.Conn) *drain {
@@ -97,6 +98,11 @@ func (d *drain) run() {
 		d.touched[i] = nil
 	}
 	d.touched = d.touched[:0]
+	for i, op := range d.produced {
+		op.park(&d.ready)
+		d.produced[i] = nil
+	}
+	d.produced = d.produced[:0]
 	d.ready.Run()
 }
 

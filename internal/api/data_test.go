@@ -241,11 +241,29 @@ func TestProduceTimesOut(t *testing.T) {
 	n := newDataNode(t, 1, 2, 3)
 	c := n.dial()
 	resp := call[*kmsg.ProduceResponse](t, c, produceReq(-1, 1, 0, oneBatch("a")), 9)
-	if p := resp.Topics[0].Partitions[0]; p.ErrorCode != kerr.RequestTimedOut.Code || p.BaseOffset != -1 {
+	if p := resp.Topics[0].Partitions[0]; p.ErrorCode != kerr.RequestTimedOut.Code || p.BaseOffset != 0 {
 		t.Fatalf("%+v", p)
 	}
 	if end := n.parts[model.TopicPartition{Topic: "orders"}].LogEnd(); end != 1 {
 		t.Fatalf("the record stays: log end %d", end)
+	}
+}
+
+// With a replica set of one nothing waits, not even with a time-out of 0.
+func TestProduceToASingleReplicaDoesNotWait(t *testing.T) {
+	n := newDataNode(t, 1)
+	p := n.parts[model.TopicPartition{Topic: "orders"}]
+	if err := p.BecomeLeader(partition.State{
+		Leader: 1, LeaderEpoch: 1, PartitionEpoch: 1, Replicas: []model.BrokerID{1}, ISR: []model.BrokerID{1},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	c := n.dial()
+	for i := range int64(20) {
+		resp := call[*kmsg.ProduceResponse](t, c, produceReq(-1, 0, 0, oneBatch("a")), 13)
+		if p := resp.Topics[0].Partitions[0]; p.ErrorCode != 0 || p.BaseOffset != i {
+			t.Fatalf("%+v", p)
+		}
 	}
 }
 

@@ -42,6 +42,8 @@ type produced struct {
 	resp  wire.ProduceResponse
 	waits []awaited
 	fail  error // the first error of a partition
+
+	deadline time.Time // of waits
 }
 
 // awaited is one appended partition of an acks=all request.
@@ -70,7 +72,8 @@ func (a *produceAPI) handle(c *Call) {
 	case req.Acks == 1 || len(op.waits) == 0:
 		op.reply()
 	default:
-		op.park(c.Now.Add(time.Duration(req.TimeoutMillis)*time.Millisecond), d)
+		op.deadline = c.Now.Add(time.Duration(req.TimeoutMillis) * time.Millisecond)
+		d.produced = append(d.produced, op)
 	}
 }
 
@@ -180,16 +183,16 @@ func (op *produced) failed(out *wire.ProducePartitionResult, t *metadata.Topic, 
 	}
 }
 
-// park waits for the high watermarks. What is committed already, after the
-// Perform of this drain, is answered at its end.
-func (op *produced) park(deadline time.Time, d *drain) {
-	r := op.a.Produces.NewRequest(len(op.waits), deadline, op.complete)
+// park waits for the high watermarks. It runs when the drain has performed what
+// the appends caused: what is committed by then does not wait.
+func (op *produced) park(ready *purgatory.Ready) {
+	r := op.a.Produces.NewRequest(len(op.waits), op.deadline, op.complete)
 	for i := range op.waits {
 		w := &op.waits[i]
-		w.p.AwaitCommitted(w.appended, r, i, &d.ready)
+		w.p.AwaitCommitted(w.appended, r, i, ready)
 	}
 	// ErrFull: Park has answered with time-outs, as at the deadline.
-	_ = r.Park(&d.ready)
+	_ = r.Park(ready)
 }
 
 // complete runs in the goroutine that committed the last partition, or in that
@@ -197,9 +200,15 @@ func (op *produced) park(deadline time.Time, d *drain) {
 func (op *produced) complete(r *purgatory.Request) {
 	for i := range op.waits {
 		w := &op.waits[i]
-		if err := w.outcome(r.Outcome(i)); err != nil {
-			out := &op.resp.Topics[w.topic].Partitions[w.part]
-			op.failed(out, op.hints.img.Topics.ByName[w.p.TP().Topic], err)
+		err := w.outcome(r.Outcome(i))
+		if err == nil {
+			continue
+		}
+		// The record is in the log: the answer keeps its offset, as Kafka's does.
+		out := &op.resp.Topics[w.topic].Partitions[w.part]
+		if out.Error = ErrorCode(err); out.Error == kerr.NotLeaderForPartition.Code {
+			op.hints.img = op.a.Partitions.Image()
+			out.Leader = op.hints.leader(op.hints.img.Topics.ByName[w.p.TP().Topic], out.Index)
 		}
 	}
 	op.reply()
