@@ -227,11 +227,16 @@ func (op *fetchOp) news(r *fetchResult) bool {
 func (op *fetchOp) answer() {
 	resp := &wire.FetchResponse{SessionID: op.s.ID}
 	op.dirty = op.dirty[:0]
+	for i := range op.results { // left behind: first in line next time
+		if r := &op.results[i]; r.skipped {
+			op.dirty = append(op.dirty, r.e)
+		}
+	}
 	for i := range op.results {
 		r := &op.results[i]
-		if r.skipped || r.err != nil || r.got.Diverging || r.got.Slice.Len() > 0 {
-			// Left behind, or sent and not yet taken: whatever the client asks
-			// next, it is looked at again.
+		if r.err != nil || r.got.Diverging || r.got.Slice.Len() > 0 {
+			// Sent and not yet taken: whatever the client asks next, it is looked
+			// at again.
 			op.dirty = append(op.dirty, r.e)
 		}
 		if !op.full && !op.news(r) {

@@ -1,9 +1,11 @@
 package session
 
 import (
+	"cmp"
 	"errors"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -177,4 +179,18 @@ type View struct {
 	Partitions int
 	Created    time.Time
 	LastFetch  time.Time
+}
+
+// Views lists the sessions by id.
+func (c *Cache) Views() []View {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	views := make([]View, 0, len(c.mu.sessions))
+	for _, s := range c.mu.sessions {
+		views = append(views, View{
+			ID: s.ID, Replica: s.Replica, Partitions: s.Size(), Created: s.Created, LastFetch: s.LastFetch(),
+		})
+	}
+	slices.SortFunc(views, func(a, b View) int { return cmp.Compare(a.ID, b.ID) })
+	return views
 }
