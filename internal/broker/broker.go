@@ -149,7 +149,7 @@ type Broker struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	tasks   sync.WaitGroup
-	flushes chan flush
+	flushes *flushQueue
 	doomed  doomed
 }
 
@@ -158,7 +158,7 @@ type Broker struct {
 // opened is offline from the start; it is an error if none can.
 func Open(cfg Config) (*Broker, error) {
 	cfg.setDefaults()
-	b := &Broker{cfg: cfg, flushes: make(chan flush, flushesMax)}
+	b := &Broker{cfg: cfg, flushes: newFlushQueue()}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	b.image.Store(metadata.Empty())
 	b.set.Store(&replicas{})
@@ -186,7 +186,7 @@ func (b *Broker) Start() {
 	b.tasks.Go(b.dirq.run)
 	b.tasks.Go(b.ticks)
 	b.tasks.Go(b.janitor)
-	for range 2 {
+	for range flushWorkers {
 		b.tasks.Go(b.flusher)
 	}
 }

@@ -8,16 +8,6 @@ import (
 	"tidemark/internal/partition"
 )
 
-// Rolled queues a flush of the segments that were closed (partition.Storage).
-// If the queue is full, the flush waits for the next roll or the shutdown:
-// recovery then has more to read.
-func (b *Broker) Rolled(p *partition.Partition, upTo model.Offset) {
-	select {
-	case b.flushes <- flush{p, upTo}:
-	default:
-	}
-}
-
 // FlushedLowered writes the recovery points at once, before anything is
 // appended above a cut (partition.Storage).
 func (b *Broker) FlushedLowered(p *partition.Partition) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path"
 	"slices"
 	"sync"
@@ -45,7 +46,7 @@ type logDir struct {
 // directory that somebody else uses is an error; one that fails is offline.
 func openDir(fsys vfs.FS, d Dir) (*logDir, error) {
 	ld := &logDir{Dir: d, fs: fsys, lastEpoch: model.NoBrokerEpoch}
-	err := fsys.MkdirAll(d.Path)
+	err := makeDir(fsys, d.Path)
 	if err == nil {
 		ld.lock, err = fsys.Lock(path.Join(d.Path, commitlog.LockName))
 		if errors.Is(err, vfs.ErrLocked) {
@@ -70,6 +71,17 @@ func openDir(fsys vfs.FS, d Dir) (*logDir, error) {
 		ld.offline.Store(true)
 	}
 	return ld, nil
+}
+
+// makeDir makes a log directory that isn't there, durably.
+func makeDir(fsys vfs.FS, dir string) error {
+	if _, err := fsys.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := fsys.MkdirAll(dir); err != nil {
+		return err
+	}
+	return fsys.SyncDir(path.Dir(dir))
 }
 
 func (b *Broker) closeDirs() {

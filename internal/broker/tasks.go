@@ -6,22 +6,14 @@ import (
 
 	"tidemark/internal/journal"
 	"tidemark/internal/model"
-	"tidemark/internal/partition"
 )
 
 const (
-	flushesMax = 1024
 	// removeEvery is how often files whose delay is over are looked for.
 	removeEvery = 10 * time.Second
 	// producersEvery is producer.id.expiration.check.interval.ms.
 	producersEvery = 10 * time.Minute
 )
-
-// flush is a log that has closed segments to bring to disk.
-type flush struct {
-	p    *partition.Partition
-	upTo model.Offset
-}
 
 // doomed are directories that will be removed.
 type doomed struct {
@@ -158,29 +150,6 @@ func (b *Broker) removeFiles() {
 	}
 }
 
-func (b *Broker) flusher() {
-	for {
-		select {
-		case <-b.ctx.Done():
-			return
-		case f := <-b.flushes:
-			if err := f.p.Log().Flush(f.upTo); err != nil {
-				if leads, _ := f.p.Leads(); leads || b.hosts(f.p) { // not one that was just deleted
-					b.Failed(f.p, err)
-				}
-				continue
-			}
-			f.p.Flushed(f.upTo)
-			perform(f.p)
-		}
-	}
-}
-
-func (b *Broker) hosts(p *partition.Partition) bool {
-	h := b.set.Load().byName[p.TP()]
-	return h != nil && h.p == p
-}
-
 // Close stops the work and closes every log, directories in parallel. clean
 // writes the checkpoints and the marker that lets the next start skip
 // recovery; epoch is this life's broker epoch. Fetchers are closed too.
@@ -194,6 +163,7 @@ func (b *Broker) Close(clean bool, epoch model.BrokerEpoch) {
 	loaded := b.loaded.Load()
 	b.apply.Unlock()
 	b.cancel()
+	b.flushes.stop()
 	b.cfg.Fetchers.Close()
 	var wg sync.WaitGroup
 	for _, d := range b.dirs {
