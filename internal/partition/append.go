@@ -128,16 +128,43 @@ func (p *Partition) admit(b record.Batch, a Append) (producer.Verdict, place, er
 	return v, at, err
 }
 
+// learn folds written batches into the producer table, and writes what they
+// abort to the transaction index: before anything is published, or a reader
+// could see aborted records without being told.
+func (p *Partition) learn(batches []byte) error {
+	var aborted []producer.AbortedTxn
+	p.mu.Lock()
+	for rest := batches; len(rest) > 0; {
+		b, more, err := record.Next(rest)
+		if err != nil {
+			break // framed before
+		}
+		if a, ok := p.mu.producers.Appended(b); ok {
+			aborted = append(aborted, a)
+		}
+		rest = more
+	}
+	p.mu.Unlock()
+	for _, a := range aborted {
+		if err := p.log.AppendAborted(commitlog.AbortedTxn(a)); err != nil {
+			return p.failed(err)
+		}
+	}
+	return nil
+}
+
 // publishAppend makes a written batch visible to followers.
 func (p *Partition) publishAppend(b record.Batch, info commitlog.AppendInfo, now time.Time) error {
+	if err := p.learn(b); err != nil {
+		return err
+	}
 	p.mu.Lock()
-	aborted, isAbort := p.mu.producers.Appended(b)
-	p.mu.leo = b.NextOffset()
+	defer p.mu.Unlock()
 	core, ok := p.mu.role.(leading)
 	if !ok { // only Offline changes the role without appendMu
-		p.mu.Unlock()
 		return fmt.Errorf("%s: %w", p.tp, ErrStorage)
 	}
+	p.mu.leo = b.NextOffset()
 	n := &p.mu.pending
 	n.data += len(b)
 	n.any = true
@@ -148,12 +175,6 @@ func (p *Partition) publishAppend(b record.Batch, info commitlog.AppendInfo, now
 		n.rolled = p.mu.leo // what is on disk counts, so ask for it
 	}
 	p.takeLocked(core.core.Appended(p.mu.leo, p, now))
-	p.mu.Unlock()
-	if isAbort {
-		if err := p.log.AppendAborted(commitlog.AbortedTxn(aborted)); err != nil {
-			return p.failed(err)
-		}
-	}
 	return nil
 }
 

@@ -7,7 +7,6 @@ import (
 
 	"tidemark/internal/commitlog"
 	"tidemark/internal/model"
-	"tidemark/internal/producer"
 	"tidemark/internal/record"
 	"tidemark/internal/replica"
 )
@@ -153,23 +152,16 @@ func (p *Partition) writeReplicated(batches []byte, fetched model.Offset) (commi
 }
 
 func (p *Partition) publishReplicated(batches []byte, info commitlog.AppendInfo, r Replicated) error {
-	var aborted []producer.AbortedTxn
+	if err := p.learn(batches); err != nil {
+		return err
+	}
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	f, ok := p.mu.role.(following)
 	if !ok {
-		p.mu.Unlock()
 		return fmt.Errorf("%s: %w", p.tp, ErrStorage)
 	}
-	for rest := batches; len(rest) > 0; {
-		b, more, err := record.Next(rest)
-		if err != nil {
-			break // framed before
-		}
-		if a, ok := p.mu.producers.Appended(b); ok {
-			aborted = append(aborted, a)
-		}
-		p.mu.leo, rest = b.NextOffset(), more
-	}
+	p.mu.leo = p.log.End()
 	f.core.Appended(p.mu.leo)
 	if info.Rolled {
 		p.mu.pending.rolled, p.mu.pending.any = info.First, true
@@ -179,12 +171,6 @@ func (p *Partition) publishReplicated(batches []byte, info commitlog.AppendInfo,
 		p.publishLocked(f.core.HighWatermark()) // the LSO may have moved
 	}
 	p.takeLocked(eff)
-	p.mu.Unlock()
-	for _, a := range aborted {
-		if err := p.log.AppendAborted(commitlog.AbortedTxn(a)); err != nil {
-			return p.failed(err)
-		}
-	}
 	return nil
 }
 

@@ -1,0 +1,101 @@
+package partition
+
+import (
+	"errors"
+	"testing"
+
+	"tidemark/internal/model"
+	"tidemark/internal/producer"
+	"tidemark/internal/record"
+	"tidemark/internal/session"
+)
+
+// read_committed sees a transaction only when it is decided and replicated, and
+// is told which ones were aborted.
+func TestReadCommitted(t *testing.T) {
+	h := newHost(t)
+	h.lead(0, 1, 2)
+	send := func(b record.Batch, o producer.Origin) {
+		t.Helper()
+		if _, err := h.p.AppendAsLeader(b, Append{Epoch: -1, Origin: o}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	data := func(seq int32) record.Batch {
+		var b record.Builder
+		b.SetTransactional()
+		b.SetProducer(9, 0, seq)
+		b.Add(1, nil, []byte("v"))
+		return b.Build()
+	}
+	marker := func(commit bool) record.Batch {
+		return record.Marker(9, 0, record.EndTxn{Commit: commit, CoordinatorEpoch: 1})
+	}
+	want := func(hw, lso model.Offset) {
+		t.Helper()
+		if h.p.HighWatermark() != hw || h.p.LastStable() != lso {
+			t.Fatalf("hw %d lso %d, want %d and %d", h.p.HighWatermark(), h.p.LastStable(), hw, lso)
+		}
+	}
+	h.append(Append{}, "plain") // 0
+	send(data(0), producer.Client)
+	h.acked(2, 2)
+	want(2, 1)
+	send(marker(false), producer.Coordinator) // 2
+	want(2, 1)                                // written, not replicated
+	h.acked(2, 3)
+	want(3, 3)
+	send(data(1), producer.Client)
+	send(marker(true), producer.Coordinator)
+	h.acked(2, 5)
+	want(5, 5)
+	f, err := h.p.Fetch(Fetch{
+		Replica: -1, CurrentEpoch: -1, LastFetchedEpoch: -1, MaxBytes: 1 << 20, Isolation: ReadCommitted,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Slice.Release()
+	if len(f.Aborted) != 1 || f.Aborted[0].ProducerID != 9 || f.Aborted[0].First != 1 {
+		t.Fatalf("aborted %+v", f.Aborted)
+	}
+}
+
+// A consumer may read a follower (KIP-392), up to what that knows is committed,
+// and is woken when that grows.
+func TestConsumerReadsAFollower(t *testing.T) {
+	h := newHost(t)
+	h.follow(0)
+	b := batch("a")
+	b.Stamp(0, 0)
+	read := func(fromFollower bool) (Fetched, error) {
+		f, err := h.p.Fetch(Fetch{
+			Replica: -1, FromFollower: fromFollower, CurrentEpoch: 0, LastFetchedEpoch: -1, MaxBytes: 1 << 20,
+		})
+		f.Slice.Release()
+		return f, err
+	}
+	if _, err := read(false); !errors.Is(err, ErrNotLeader) {
+		t.Fatalf("before Fetch v11: %v", err)
+	}
+	s := session.New(-1, true, h.now)
+	h.p.Subscribe(s.Name(session.Key{Partition: 3}, session.Position{}))
+	s.Take(nil)
+	if err := h.p.AppendAsFollower(Replicated{Records: b, LeaderHW: 0}); err != nil {
+		t.Fatal(err)
+	}
+	h.perform()
+	if f, err := read(true); err != nil || f.Slice.Len() != 0 || f.HW != 0 {
+		t.Fatalf("%+v %v", f, err)
+	}
+	if err := h.p.AppendAsFollower(Replicated{Offset: 1, LeaderHW: 1}); err != nil {
+		t.Fatal(err)
+	}
+	h.perform()
+	if f, err := read(true); err != nil || f.Slice.Len() == 0 || f.HW != 1 {
+		t.Fatalf("%+v %v", f, err)
+	}
+	if len(s.Take(nil)) != 1 {
+		t.Fatal("the consumer was not marked")
+	}
+}
