@@ -57,7 +57,7 @@ func newApplier(n *Node, ckpt checkpoint) (*applier, error) {
 // rebuild loads the image from the newest snapshot and the log after it.
 func (a *applier) rebuild() error {
 	img := metadata.Empty()
-	if id, ok := a.ml.latest(); ok && id.EndOffset <= a.ml.log.End() {
+	if id, ok := a.ml.latest(a.ml.log.End()); ok {
 		var err error
 		if img, err = a.ml.loadImage(id); err != nil {
 			return err
@@ -217,12 +217,12 @@ func (a *applier) confChange(e *pb.Entry) error {
 	if err != nil {
 		return err
 	}
-	ms, err := newMembers(append(slices.Clone(a.at.Members), ctx.Add...))
+	ms, err := newMembers(a.at.Members)
 	if err != nil {
-		ms, _ = newMembers(a.at.Members)
-		for _, m := range ctx.Add {
-			ms = ms.with(m.RaftID(), m)
-		}
+		return err
+	}
+	for _, m := range ctx.Add { // may replace one that has moved
+		ms = ms.with(m.RaftID(), m)
 	}
 	var conf confState
 	err = a.n.do(a.n.ctx, func() {
@@ -230,6 +230,11 @@ func (a *applier) confChange(e *pb.Entry) error {
 		for id := range ms {
 			if !conf.has(id) {
 				ms = ms.without(id)
+			}
+		}
+		for id, m := range a.n.raft.known {
+			if ms[id] == m {
+				delete(a.n.raft.known, id)
 			}
 		}
 		a.n.raft.members, a.n.raft.conf = ms, conf

@@ -26,6 +26,9 @@ var (
 	ErrTooLarge = errors.New("quorum: batch too large")
 	// ErrCorrupt means that the WAL is damaged below what was known durable.
 	ErrCorrupt = errors.New("quorum: WAL is damaged")
+	// ErrForeignLog means that the directory holds a metadata log that no WAL
+	// accounts for, for example Apache Kafka's. Nothing is touched.
+	ErrForeignLog = errors.New("quorum: metadata log without a WAL")
 	// ErrRefused is returned by Transport.Probe when the peer's host answers and
 	// nothing listens: the process is gone.
 	ErrRefused = errors.New("quorum: connection refused")

@@ -160,7 +160,7 @@ func checkEpoch(p *posted, epoch model.LeaderEpoch) error {
 }
 
 func (n *Node) needsSnapshot(p *posted, f MetadataFetch) (SnapshotID, bool) {
-	latest, ok := n.ml.latest()
+	latest, ok := n.ml.latest(p.end)
 	if !ok {
 		return latest, false
 	}

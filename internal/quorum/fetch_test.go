@@ -135,7 +135,7 @@ func TestFetchSnapshot(t *testing.T) {
 		for i := range 60 {
 			c.propose(l, name(i))
 		}
-		c.eventually("a snapshot", 10*time.Second, func() bool { _, ok := l.ml.latest(); return ok })
+		c.eventually("a snapshot", 10*time.Second, func() bool { _, ok := l.ml.latest(l.View().LogEnd); return ok })
 		v := l.View()
 		r := l.Fetch(context.Background(), MetadataFetch{CurrentEpoch: v.Epoch})
 		if r.Snapshot == nil || len(r.Records) > 0 {

@@ -50,7 +50,7 @@ func (n *Node) form() error {
 func (n *Node) formOnce() (why string, err error) {
 	answers, missing := n.gather()
 	for _, a := range answers {
-		if f := a.Form; f != nil && f.Active && !f.Joining {
+		if f := a.Form; f != nil && f.Active {
 			return n.follow(*f)
 		}
 	}
@@ -115,7 +115,9 @@ func (n *Node) follow(f formation) (string, error) {
 		return "", n.activate(f.Group, f.Members)
 	}
 	n.cfg.Log.Info("joining a quorum", "node", n.cfg.NodeID, "as", n.self.String())
-	return "", n.wal.start(formation{Group: f.Group, Active: true, Joining: true}, checkpoint{})
+	// The first members are kept, to point the next joiner here when all of them
+	// have been replaced.
+	return "", n.wal.start(formation{Group: f.Group, Members: f.Members, Active: true, Joining: true}, checkpoint{})
 }
 
 // coordinate runs on the lowest voter when every voter has answered and none is

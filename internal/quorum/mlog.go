@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"path"
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -48,8 +50,9 @@ type mlog struct {
 }
 
 // openLog opens the materialised log and cuts it to the WAL's checkpoint: what
-// lies behind is delivered again (invariant 5).
-func openLog(cfg *Config, ckpt checkpoint) (*mlog, error) {
+// lies behind is delivered again (invariant 5). With a fresh WAL there must be no
+// log: it would be cut to nothing.
+func openLog(cfg *Config, ckpt checkpoint, fresh bool) (*mlog, error) {
 	m := &mlog{fs: cfg.FS, dir: cfg.Dir}
 	if err := m.listSnapshots(); err != nil {
 		return nil, err
@@ -67,7 +70,12 @@ func openLog(cfg *Config, ckpt checkpoint) (*mlog, error) {
 		return nil, err
 	}
 	m.log = l
-	if err := m.recover(ckpt); err != nil {
+	if _, some := m.latest(math.MaxInt64); fresh && (l.End() > 0 || some) {
+		err = fmt.Errorf("log [%d, %d): %w", l.Start(), l.End(), ErrForeignLog)
+	} else {
+		err = m.recover(ckpt)
+	}
+	if err != nil {
 		return nil, errors.Join(err, l.Close(false))
 	}
 	return m, nil
@@ -99,6 +107,11 @@ func (m *mlog) listSnapshots() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, e := range list {
+		if strings.HasSuffix(e.Name, ".checkpoint.part") {
+			if err := m.fs.Remove(path.Join(m.dir, e.Name)); err != nil {
+				return err
+			}
+		}
 		g := checkpointName.FindStringSubmatch(e.Name)
 		if g == nil {
 			continue
@@ -122,11 +135,15 @@ func (m *mlog) addLocked(id SnapshotID) {
 	}
 }
 
-func (m *mlog) latest() (SnapshotID, bool) {
+// latest is the newest snapshot that doesn't end above end. After a crash there
+// can be one that the log hasn't reached again.
+func (m *mlog) latest(end model.Offset) (SnapshotID, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if n := len(m.mu.snapshots); n > 0 {
-		return m.mu.snapshots[n-1], true
+	for _, id := range slices.Backward(m.mu.snapshots) {
+		if id.EndOffset <= end {
+			return id, true
+		}
 	}
 	return SnapshotID{}, false
 }

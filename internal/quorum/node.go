@@ -32,11 +32,13 @@ type Node struct {
 	write *queue[*pb.Message]
 	apply *queue[applyJob]
 
-	ctx     context.Context
-	cancel  context.CancelFunc
-	wg      sync.WaitGroup
-	started atomic.Bool
-	group   atomic.Uint64 // identity of the quorum; 0 before there is one
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	// spawning orders new goroutines before the cancellation that ends all.
+	spawning sync.Mutex
+	started  atomic.Bool
+	group    atomic.Uint64 // identity of the quorum; 0 before there is one
 
 	forming sync.Mutex // one change of the formation at a time
 	raft    raftState  // owned by the loop
@@ -104,7 +106,7 @@ func Open(cfg Config) (*Node, error) {
 	n.group.Store(st.form.Group)
 	n.store = &storage{wal: w, snapshot: n.raftSnapshot}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
-	if n.ml, err = openLog(&n.cfg, st.ckpt); err != nil {
+	if n.ml, err = openLog(&n.cfg, st.ckpt, !st.form.Active); err != nil {
 		return nil, fmt.Errorf("metadata log in %s: %w", cfg.Dir, err)
 	}
 	a, err := newApplier(n, st.ckpt)
@@ -130,12 +132,13 @@ func (n *Node) Start() {
 	n.spawn(n.run)
 }
 
+// spawn runs fn in a goroutine that Close waits for; not any more after Close.
 func (n *Node) spawn(fn func()) {
-	n.wg.Add(1)
-	go func() {
-		defer n.wg.Done()
-		fn()
-	}()
+	n.spawning.Lock()
+	defer n.spawning.Unlock()
+	if n.ctx.Err() == nil {
+		n.wg.Go(fn)
+	}
 }
 
 // Close stops the node after it has handed leadership over, if it leads. What
@@ -144,7 +147,9 @@ func (n *Node) Close() error {
 	n.resign()
 	n.board.update(func(p *posted) { p.closed, p.leading = true, false })
 	n.props.failAll(ErrClosed)
+	n.spawning.Lock()
 	n.cancel()
+	n.spawning.Unlock()
 	n.wg.Wait()
 	err := n.ml.log.Close(true)
 	if werr := n.wal.close(); err == nil {

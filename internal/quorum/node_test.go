@@ -283,7 +283,7 @@ func TestSnapshotInstall(t *testing.T) {
 		for i := range 200 {
 			c.propose(l, name(i))
 		}
-		c.eventually("a snapshot", 10*time.Second, func() bool { _, ok := l.ml.latest(); return ok && l.wal.state().base.Index > 50 })
+		c.eventually("a snapshot", 10*time.Second, func() bool { _, ok := l.ml.latest(l.View().LogEnd); return ok && l.wal.state().base.Index > 50 })
 		c.start(down)
 		c.agree()
 		if n := c.node(down); n.View().LogStart == 0 {

@@ -72,6 +72,9 @@ func (n *Node) Propose(ctx context.Context, epoch model.LeaderEpoch, b record.Ba
 	if len(b) > maxBatchBytes {
 		return model.NoOffset, fmt.Errorf("%d bytes, at most %d: %w", len(b), maxBatchBytes, ErrTooLarge)
 	}
+	if v := n.View(); !v.Ready || v.Epoch != epoch {
+		return model.NoOffset, ErrNotLeader
+	}
 	id, done := n.props.add()
 	refuse := func(err error) { n.props.complete(id, model.NoOffset, err) }
 	n.calls.put(func() {

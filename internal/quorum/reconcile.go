@@ -49,7 +49,7 @@ func (n *Node) reconcile() {
 	}
 	prog := map[uint64]progress{}
 	n.raft.rn.WithProgress(func(id uint64, _ raft.ProgressType, pr progress) { prog[id] = pr })
-	if n.promote(prog) || n.admit(prog) {
+	if n.promote(prog) || n.admit(prog) || n.move() {
 		return
 	}
 	n.recordVoters(p.image)
@@ -103,6 +103,23 @@ func (n *Node) admit(prog map[uint64]progress) bool {
 		}
 		n.cfg.Log.Info("taking in a learner", "member", j.member.String())
 		return n.changeConf(confContext{Add: []Member{j.member}}, append(cs, change(pb.ConfChangeAddLearnerNode, id))...)
+	}
+	return false
+}
+
+// move records the endpoint of a member that came back elsewhere.
+func (n *Node) move() bool {
+	r := &n.raft
+	for _, m := range r.members.list() {
+		id := m.RaftID()
+		now, ok := r.known[id]
+		if id == n.id {
+			now, ok = n.self, true
+		}
+		if ok && now != m {
+			n.cfg.Log.Info("member moved", "member", now.String(), "host", now.Endpoint.Host, "port", now.Endpoint.Port)
+			return n.changeConf(confContext{Add: []Member{now}}, change(pb.ConfChangeUpdateNode, id))
+		}
 	}
 	return false
 }

@@ -236,9 +236,10 @@ func (n *Node) receive(e envelope, body []byte) error {
 	return nil
 }
 
-// meet remembers where a peer is that may not be a member yet.
+// meet remembers where a peer is that may not be a member yet, or has moved.
 func (n *Node) meet(id uint64, m Member) {
-	if _, ok := n.raft.members[id]; ok {
+	if n.raft.members[id] == m {
+		delete(n.raft.known, id)
 		return
 	}
 	if old, ok := n.raft.known[id]; ok && old == m {

@@ -105,7 +105,8 @@ func (a *applier) housekeep() error {
 	if due && !a.snapshots {
 		a.takeSnapshot()
 	}
-	return nil
+	_, err := a.ml.log.RemoveDeleted(time.Now())
+	return err
 }
 
 // snapshotSent and expireSnapshotSends keep a peer from staying in Raft's
