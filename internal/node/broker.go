@@ -1,0 +1,231 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"tidemark/internal/api"
+	"tidemark/internal/broker"
+	"tidemark/internal/config"
+	"tidemark/internal/controller"
+	"tidemark/internal/fetcher"
+	"tidemark/internal/journal"
+	"tidemark/internal/metadata"
+	"tidemark/internal/model"
+	"tidemark/internal/observer"
+	"tidemark/internal/peer"
+	"tidemark/internal/purgatory"
+	"tidemark/internal/session"
+	"tidemark/internal/vfs"
+)
+
+// brokers is the broker role of a node: its replicas, its place in the cluster
+// and what its listeners answer.
+type brokers struct {
+	cfg       *config.Config
+	broker    *broker.Broker
+	observer  *observer.Observer
+	lifecycle *observer.Lifecycle
+	fetchers  *fetcher.Fetchers
+	sessions  *session.Cache
+	handlers  *api.Handlers
+	channels  []*observer.Channel
+	remote    *observer.Remote // nil with the controller role
+	forward   *observer.Channel
+	waiting   []*purgatory.Purgatory
+}
+
+// openBrokers builds the role. local is this node's own metadata log, nil
+// without the controller role.
+func openBrokers(o Options, id identity, events *journal.Journal, listeners []peer.Listener, local observer.Source) (*brokers, error) {
+	c := o.Config
+	b := &brokers{cfg: c}
+	if err := b.openObserver(o, id, events, local); err != nil {
+		return nil, err
+	}
+	heartbeats, alter, assign := b.channel("heartbeat"), b.channel("alter-partition"), b.channel("directory-assignments")
+	b.forward = b.channel("forwarding")
+	b.fetchers = fetcher.New(fetcher.Config{
+		Self: c.NodeID, BrokerEpoch: func() model.BrokerEpoch { return b.lifecycle.Epoch() },
+		Version: func() int16 { return peer.FetchVersion(b.observer.Image().MetadataVersion()) },
+		Dial:    b.dialLeader, Events: events,
+		Loops: c.Replication.Fetchers, MaxWait: c.Replication.FetchMaxWait, MinBytes: c.Replication.FetchMinBytes,
+		MaxBytes: c.Replication.FetchResponseMaxBytes, PartitionMaxBytes: c.Replication.FetchMaxBytes,
+		Backoff: c.Replication.FetchBackoff, Timeout: c.Replication.SocketTimeout,
+	})
+	var err error
+	b.broker, err = broker.Open(broker.Config{
+		Self: c.NodeID, Epoch: func() model.BrokerEpoch { return b.lifecycle.Epoch() }, FS: vfs.OS, Dirs: logDirs(c, id),
+		Listener: c.InterBrokerListener, Defaults: c.Topics.Defaults,
+		Fetchers: b.fetchers, Alter: alter, Assign: assign, Events: events, Log: o.Log.With("logger", "broker"), Now: time.Now,
+		DirFailed:  func(id model.DirectoryID, _ int) { b.lifecycle.DirFailed(id) },
+		LagTimeMax: c.Replication.LagTimeMax, HighWatermarks: c.Replication.HighWatermarkCheckpoint,
+		RecoveryPoints: c.Storage.RecoveryPointCheckpoint, Retention: c.Storage.RetentionCheck, InitialDelay: c.Storage.InitialTaskDelay,
+		ProducerExpiry: c.Replication.ProducerIDExpiration, RecoveryThreads: c.Storage.RecoveryThreads,
+	})
+	if err != nil {
+		return nil, err
+	}
+	b.lifecycle = observer.NewLifecycle(observer.LifecycleConfig{
+		Registration: peer.Registration{Broker: c.NodeID, ClusterID: id.cluster, Incarnation: RandomUUID(), Listeners: listeners,
+			Features: supportedFeatures(), Rack: c.Rack, PreviousEpoch: b.broker.PreviousEpoch()},
+		Dirs: b.broker.DirIDs, Channel: heartbeats, MetadataOffset: b.observer.Applied, OthersAlive: b.broker.OthersAlive, Events: events,
+		HeartbeatInterval: c.Lifecycle.Heartbeat, SessionTimeout: c.Lifecycle.Session, RegistrationTimeout: c.Lifecycle.RegistrationTimeout,
+		DirFailureTimeout: c.Lifecycle.DirFailureTimeout,
+	})
+	b.observer.Subscribe(b.broker.Apply)
+	b.observer.Subscribe(func(img *metadata.Image, _ *metadata.Delta) { b.lifecycle.Published(img) })
+	b.register(id)
+	return b, nil
+}
+
+func logDirs(c *config.Config, id identity) []broker.Dir {
+	var out []broker.Dir
+	for _, d := range c.LogDirs {
+		out = append(out, broker.Dir{Path: d, ID: id.dirs[d]})
+	}
+	return out
+}
+
+func supportedFeatures() []peer.Feature {
+	var f api.Features
+	for name, r := range controller.SupportedFeatures() {
+		f.Supported = append(f.Supported, api.SupportedFeature{Name: name, Min: r.Min, Max: r.Max})
+	}
+	sortFeatures(&f)
+	var out []peer.Feature
+	for _, s := range f.Supported {
+		out = append(out, peer.Feature{Name: s.Name, Min: s.Min, Max: s.Max})
+	}
+	return out
+}
+
+func (b *brokers) openObserver(o Options, id identity, events *journal.Journal, local observer.Source) error {
+	c := o.Config
+	cfg := observer.Config{Node: c.NodeID, Directory: id.dirs[c.MetadataDir], ClusterID: id.cluster,
+		ControllerListener: c.ControllerListenerNames[0], StaticVoters: map[model.BrokerID]string{}, Events: events, Log: o.Log.With("logger", "observer")}
+	for _, v := range c.Voters {
+		cfg.StaticVoters[model.BrokerID(v.ID)] = net.JoinHostPort(v.Host, strconv.Itoa(v.Port))
+	}
+	if local != nil {
+		cfg.Source, cfg.Store = local, observer.NewMemoryStore()
+	} else {
+		store, saved, err := observer.OpenDiskStore(vfs.OS, filepath.Join(c.MetadataDir, metadataDirName), o.Log.With("logger", "observer"))
+		if err != nil {
+			return err
+		}
+		b.remote = observer.NewRemote(observer.RemoteConfig{
+			Servers:      c.BootstrapServers,
+			VoterAddress: func(id model.BrokerID) (string, bool) { return b.observer.VoterAddress(id) },
+			Timeout:      c.Quorum.RequestTimeout,
+			Dial: func(ctx context.Context, addr string) (observer.MetadataPeer, error) {
+				return peer.Dial(ctx, addr, peer.Options{ClientID: fmt.Sprintf("raft-client-%d", c.NodeID), RequestTimeout: c.Quorum.RequestTimeout})
+			},
+		})
+		cfg.Source, cfg.Store, cfg.Saved = b.remote, store, saved
+	}
+	var err error
+	b.observer, err = observer.New(cfg)
+	return err
+}
+
+// channel makes a connection of its own to the active controller.
+func (b *brokers) channel(string) *observer.Channel {
+	ch := observer.NewChannel(observer.ChannelConfig{
+		Resolve: func() (model.BrokerID, string, bool) { return b.observer.Controller() },
+		Attempt: b.cfg.Lifecycle.Session / 2,
+		Dial: func(ctx context.Context, addr string) (observer.Controller, error) {
+			return peer.Dial(ctx, addr, peer.Options{ClientID: strconv.Itoa(int(b.cfg.NodeID)), RequestTimeout: b.cfg.Lifecycle.RequestTimeout})
+		},
+	})
+	b.channels = append(b.channels, ch)
+	return ch
+}
+
+func (b *brokers) dialLeader(ctx context.Context, addr, clientID string) (fetcher.Leader, error) {
+	return peer.Dial(ctx, addr, peer.Options{ClientID: clientID, RequestTimeout: b.cfg.Replication.SocketTimeout})
+}
+
+// maxWaiting bounds the requests of one kind that wait for an offset or a deadline.
+const maxWaiting = 1 << 20
+
+func (b *brokers) purgatory() *purgatory.Purgatory {
+	p := purgatory.New(maxWaiting)
+	b.waiting = append(b.waiting, p)
+	return p
+}
+
+// register adds everything that a broker's listener serves.
+func (b *brokers) register(id identity) {
+	c := b.cfg
+	b.handlers = api.New(api.Options{})
+	b.sessions = session.NewCache(c.Replication.SessionSlots)
+	api.RegisterData(b.handlers, api.DataOptions{
+		Self: c.NodeID, Partitions: b.broker, Produces: b.purgatory(), Fetches: b.purgatory(), Deletes: b.purgatory(),
+		Sessions: b.sessions, FetchMaxBytes: c.Replication.FetchMaxBytesClient, RackAware: c.Replication.Selector == "rack",
+	})
+	var create api.TopicCreator
+	if c.Topics.AutoCreate {
+		create = newCreator(b.forward)
+	}
+	api.RegisterMetadata(b.handlers, c.NodeID, id.cluster, b.broker, create)
+	api.RegisterDescribeCluster(b.handlers, c.NodeID, id.cluster, b.broker, nil)
+	api.RegisterForwarding(b.handlers, b.forward, servedByControllers)
+	api.RegisterApiVersions(b.handlers, func() api.Features { return featuresOf(b.observer.Image()) })
+}
+
+// start begins to follow the metadata and to register.
+func (b *brokers) start() {
+	b.broker.Start()
+	b.observer.Start()
+	b.lifecycle.Start()
+	go func() {
+		<-b.observer.First()
+		b.lifecycle.Ready()
+	}()
+}
+
+// stop leaves the cluster, closes the logs and writes what a clean start needs.
+func (b *brokers) stop(stopListeners func()) {
+	clean := true
+	if b.cfg.Lifecycle.ControlledShutdown {
+		ctx, cancel := context.WithTimeout(context.Background(), controlledShutdownLimit)
+		b.lifecycle.Shutdown(ctx)
+		cancel()
+	}
+	b.lifecycle.Stop()
+	stopListeners()
+	for _, p := range b.waiting {
+		p.Close()
+	}
+	epoch := b.lifecycle.Epoch()
+	b.broker.Close(clean, epoch)
+	_ = b.observer.Close() // the metadata log is read again if it wasn't closed well
+	if b.remote != nil {
+		b.remote.Close()
+	}
+	for _, ch := range b.channels {
+		ch.Close()
+	}
+}
+
+// controlledShutdownLimit is how long a broker waits for its leaderships to be
+// taken over, as in Kafka.
+const controlledShutdownLimit = 5 * time.Minute
+
+var errLifecycle = errors.New("the broker can't stay in the cluster")
+
+// failed delivers the first error after which the role can't go on.
+func (b *brokers) failed(report func(error)) {
+	select {
+	case err := <-b.lifecycle.Failed():
+		report(fmt.Errorf("%w: %w", errLifecycle, err))
+	case err := <-b.observer.Failed():
+		report(fmt.Errorf("%w: %w", errLifecycle, err))
+	}
+}

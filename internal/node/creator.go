@@ -1,0 +1,76 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"tidemark/internal/api"
+	"tidemark/internal/peer"
+	"tidemark/internal/wire"
+)
+
+// topicChannel creates topics on the active controller; *observer.Channel is one.
+type topicChannel interface {
+	CreateTopics(ctx context.Context, topics []peer.NewTopic, limit time.Duration) (peer.CreatedTopics, error)
+}
+
+// creator creates topics that clients name before they exist. One request per
+// name is under way at a time. Safe for concurrent use.
+type creator struct {
+	to topicChannel
+
+	mu      sync.Mutex
+	pending map[string]bool
+}
+
+func newCreator(to topicChannel) *creator { return &creator{to: to, pending: map[string]bool{}} }
+
+const (
+	createTimeout  = 30 * time.Second
+	maxPendingName = 1000 // names being created at once; more are left to the clients' next try
+)
+
+// CreateAsync implements api.TopicCreator. What comes of it, the client sees in
+// its next Metadata answer.
+func (c *creator) CreateAsync(names []string) {
+	c.mu.Lock()
+	var todo []peer.NewTopic
+	for _, n := range names {
+		if !c.pending[n] && len(c.pending) < maxPendingName {
+			c.pending[n] = true
+			todo = append(todo, peer.NewTopic{Name: n, Partitions: -1, Replicas: -1})
+		}
+	}
+	c.mu.Unlock()
+	if len(todo) == 0 {
+		return
+	}
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), createTimeout)
+		defer cancel()
+		_, _ = c.to.CreateTopics(ctx, todo, createTimeout) // refusals show as an unknown topic
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for _, t := range todo {
+			delete(c.pending, t.Name)
+		}
+	}()
+}
+
+// servedByControllers tells which forwarded APIs our controllers implement.
+func servedByControllers(key int16) bool {
+	a, ok := wire.Lookup(key)
+	return ok && a.Forward && slices.Contains(implementedByControllers, key)
+}
+
+// implementedByControllers are the forwardable keys that package api has a
+// controller handler for; TestForwardedKeysAreServed compares.
+var implementedByControllers = []int16{19, 20, 33, 37, 43, 44, 45, 46, 55, 57, 64}
+
+func sortFeatures(f *api.Features) {
+	slices.SortFunc(f.Supported, func(a, b api.SupportedFeature) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(f.Finalized, func(a, b api.FinalizedFeature) int { return cmp.Compare(a.Name, b.Name) })
+}
