@@ -165,6 +165,8 @@ func (p *Partition) publishAppend(b record.Batch, info commitlog.AppendInfo, now
 		return fmt.Errorf("%s: %w", p.tp, ErrStorage)
 	}
 	p.mu.leo = b.NextOffset()
+	p.stats.bytesIn.Add(int64(len(b)))
+	p.stats.messagesIn.Add(int64(b.Count()))
 	n := &p.mu.pending
 	n.data += len(b)
 	n.any = true

@@ -70,7 +70,12 @@ func (p *Partition) Fetch(f Fetch) (Fetched, error) {
 	case err != nil:
 		return res, fmt.Errorf("%s: %w: %w", p.tp, ErrStorage, err)
 	}
-	if f.Replica < 0 && f.Isolation == ReadCommitted {
+	if f.Replica >= 0 {
+		p.stats.replicationBytesOut.Add(int64(res.Slice.Len()))
+		return res, nil
+	}
+	p.stats.bytesOut.Add(int64(res.Slice.Len()))
+	if f.Isolation == ReadCommitted {
 		return p.withAborted(res)
 	}
 	return res, nil

@@ -105,6 +105,8 @@ type Partition struct {
 		followers, consumers atomic.Pointer[[]*session.Entry] // copy on write
 	}
 
+	stats struct{ bytesIn, messagesIn, bytesOut, replicationBytesOut atomic.Int64 }
+
 	appendMu sync.Mutex // invariant 1
 
 	mu struct {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"tidemark/internal/model"
+	"tidemark/internal/producer"
 	"tidemark/internal/replica"
 )
 
@@ -48,6 +49,10 @@ type StateView struct {
 	OpenTxns      int
 	OldestOpenTxn model.Offset // NoOffset if none
 	Settings      Settings
+
+	// Since the replica was opened; only what it did as a leader, apart from
+	// reads by consumers.
+	BytesIn, MessagesIn, BytesOut, ReplicationBytesOut int64
 }
 
 // State describes the replica now. It reads no disk.
@@ -57,6 +62,8 @@ func (p *Partition) State() StateView {
 	v := StateView{
 		TP: p.tp, TopicID: p.topicID, Leader: model.NoBroker, LogStart: p.log.Start(), Flushed: p.log.Flushed(),
 		Segments: len(segments), Size: p.log.Size(), Dir: p.log.Dir(), Settings: p.Settings(),
+		BytesIn: p.stats.bytesIn.Load(), MessagesIn: p.stats.messagesIn.Load(),
+		BytesOut: p.stats.bytesOut.Load(), ReplicationBytesOut: p.stats.replicationBytesOut.Load(),
 		ParkedAcks: p.acks.Len(), OldestOpenTxn: model.NoOffset, EpochStart: model.NoOffset,
 	}
 	p.mu.Lock()
@@ -113,4 +120,11 @@ func (p *Partition) Leads() (bool, model.LeaderEpoch) {
 	defer p.mu.Unlock()
 	_, ok := p.mu.role.(leading)
 	return ok, p.mu.role.leaderEpoch()
+}
+
+// ProducerStates lists the known producers by id, for DescribeProducers.
+func (p *Partition) ProducerStates() []producer.State {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mu.producers.States()
 }

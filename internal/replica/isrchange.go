@@ -188,8 +188,15 @@ func (l *Leader) Update(a Assignment, now time.Time) Effects {
 	if a.PartitionEpoch < l.pe {
 		return Effects{}
 	}
-	if a.PartitionEpoch == l.pe && slices.Equal(a.Replicas, l.replicas) {
-		return Effects{}
+	if a.PartitionEpoch == l.pe {
+		if slices.Equal(a.Replicas, l.replicas) {
+			return Effects{}
+		}
+		// The answer to AlterPartition came first and said nothing of the
+		// replicas: it completed a reassignment.
+		l.assign(a.Replicas)
+		l.setISR(l.isr)
+		return l.advance(now)
 	}
 	l.assign(a.Replicas)
 	return l.commit(ReasonISRMetadata, a.PartitionEpoch, a.ISR, now)

@@ -279,3 +279,15 @@ func TestHotPathDoesNotAllocate(t *testing.T) {
 		t.Fatalf("%v allocations", n)
 	}
 }
+
+// The answer to AlterPartition may complete a reassignment and come before its
+// metadata, which then has the same partition epoch and other replicas.
+func TestMetadataAfterACompletedReassignment(t *testing.T) {
+	l, _ := leader(10, 10, 2, 1, 2)
+	fetched(t, l, 3, 10, t0)
+	l.ISRCommitted(ISRAnswer{Proposal: 1, LeaderEpoch: 4, PartitionEpoch: 8, ISR: []model.BrokerID{1, 3}}, t0)
+	l.Update(Assignment{Replicas: []model.BrokerID{1, 3}, ISR: []model.BrokerID{1, 3}, PartitionEpoch: 8}, t0)
+	if v := l.Followers(NoSessions{}, t0); len(v) != 1 || v[0].ID != 3 || !v[0].InISR || v[0].LEO != 10 {
+		t.Fatalf("%+v", v)
+	}
+}
