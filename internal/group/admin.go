@@ -52,8 +52,6 @@ func (c *Core) Describe(id string) Description {
 func (c *Core) DeleteGroup(t Ticket, id string, _ time.Time) Effects {
 	g := c.groups[id]
 	switch {
-	case id == "":
-		c.reply(t, Deleted{InvalidGroupID})
 	case g == nil || g.state == Dead:
 		c.reply(t, Deleted{GroupIDNotFound})
 	case g.state != Empty:

@@ -15,9 +15,6 @@ func (c *Core) Commit(t Ticket, r Commit, now time.Time) Effects {
 }
 
 func (c *Core) commit(t Ticket, r *Commit, now time.Time) Code {
-	if r.Group == "" {
-		return InvalidGroupID
-	}
 	g := c.groups[r.Group]
 	if code := g.admitsCommit(r); code != OK {
 		return code
@@ -164,9 +161,6 @@ func (c *Core) DeleteOffsets(t Ticket, r DeleteOffsets, _ time.Time) Effects {
 }
 
 func (c *Core) deleteOffsets(t Ticket, r *DeleteOffsets) Code {
-	if r.Group == "" {
-		return InvalidGroupID
-	}
 	g := c.groups[r.Group]
 	if g == nil || g.state == Dead {
 		return GroupIDNotFound
