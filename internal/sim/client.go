@@ -1,0 +1,319 @@
+package sim
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"tidemark/internal/controller"
+	"tidemark/internal/model"
+	"tidemark/internal/partition"
+	"tidemark/internal/producer"
+	"tidemark/internal/record"
+)
+
+const topic = "t"
+
+// clients are the producers and consumers of a world, and the admin who makes
+// the topic.
+type clients struct {
+	w         *World
+	admin     node
+	producers []*producerClient
+	consumers []*consumerClient
+}
+
+func (c *clients) start(w *World) {
+	c.w = w
+	c.admin = node{id: 200, name: "admin", up: true}
+	w.after(500*ms, &c.admin, "create topic", c.createTopic)
+}
+
+func (c *clients) createTopic() {
+	w := c.w
+	img := w.quorum.image()
+	if len(img.LiveBrokers()) < len(w.brokers) {
+		w.after(100*ms, &c.admin, "create topic", c.createTopic)
+		return
+	}
+	req := &controller.CreateTopics{Topics: []controller.NewTopic{{
+		Name: topic, Partitions: int32(w.cfg.Partitions), ReplicationFactor: 3,
+	}}}
+	c.ask("create topics", req, func(resp any, err error) {
+		if w.quorum.image().Topics.ByName[topic] == nil {
+			w.after(200*ms, &c.admin, "create topic", c.createTopic)
+			return
+		}
+		c.begin()
+	})
+}
+
+// ask sends an administrator's request to the leader of the quorum.
+func (c *clients) ask(kind string, req any, done func(resp any, err error)) {
+	l := c.w.quorum.leader
+	if l == nil {
+		done(nil, errRefused)
+		return
+	}
+	c.w.call(&c.admin, &l.node, toController, kind, c.w.cfg.Timeout, func(reply func(any)) {
+		l.submit(req, func(resp any, _ error) { reply(resp) })
+	}, done)
+}
+
+func (c *clients) begin() {
+	w := c.w
+	id := 201
+	for p := range w.cfg.Partitions {
+		tp := model.TopicPartition{Topic: topic, Partition: int32(p)}
+		for i := range w.cfg.Producers {
+			c.producers = append(c.producers, newProducer(w, id, tp, -1, model.ProducerID(1000+10*p+i)))
+			id++
+		}
+		if w.cfg.WeakAcks {
+			c.producers = append(c.producers, newProducer(w, id, tp, int16(p%2), model.NoProducerID))
+			id++
+		}
+		c.consumers = append(c.consumers, newConsumer(w, id, tp))
+		id++
+	}
+	for _, p := range c.producers {
+		w.after(w.upTo(second), &p.node, "produce", p.next)
+	}
+	for _, k := range c.consumers {
+		w.after(w.upTo(second), &k.node, "consume", k.poll)
+	}
+}
+
+// leaderOf is whom a client takes for the leader: what some broker's metadata says.
+func (w *World) leaderOf(tp model.TopicPartition) (*broker, model.LeaderEpoch) {
+	b := w.brokers[w.rng.IntN(len(w.brokers))]
+	if !b.up || b.img == nil {
+		return nil, model.NoLeaderEpoch
+	}
+	_, p, ok := b.img.Partition(tp)
+	if !ok || p.Leader == model.NoBroker {
+		return nil, model.NoLeaderEpoch
+	}
+	return w.brokers[p.Leader-1], p.LeaderEpoch
+}
+
+// producerClient is an idempotent producer with up to five batches in flight
+// on one partition, which retries for ever; or a plain one with weaker acks.
+type producerClient struct {
+	node
+	w     *World
+	tp    model.TopicPartition
+	acks  int16
+	pid   model.ProducerID
+	seq   int32
+	sent  int
+	queue []*sending // not acknowledged, oldest first
+}
+
+type sending struct {
+	seq   int32
+	batch []byte
+	out   bool // a request is in flight
+	done  bool
+}
+
+func newProducer(w *World, id int, tp model.TopicPartition, acks int16, pid model.ProducerID) *producerClient {
+	return &producerClient{node: node{id: id, name: fmt.Sprintf("p%d", id), up: true}, w: w, tp: tp, acks: acks, pid: pid}
+}
+
+const inFlightMax = 5
+
+// next makes a batch, unless too many are out or the world is to come to rest.
+func (p *producerClient) next() {
+	w := p.w
+	if w.now > w.cfg.Heal+second || p.sent >= w.cfg.Batches {
+		return
+	}
+	n := 1 + w.rng.IntN(3)
+	for range n {
+		if len(p.queue) < inFlightMax {
+			p.make()
+		}
+	}
+	p.pump()
+	w.after(w.upTo(w.cfg.ThinkMax), &p.node, "produce", p.next)
+}
+
+func (p *producerClient) make() {
+	var b record.Builder
+	if p.pid != model.NoProducerID {
+		b.SetProducer(p.pid, 0, p.seq)
+	}
+	count := 1 + p.w.rng.IntN(3)
+	for i := range count {
+		var value [12]byte
+		binary.BigEndian.PutUint32(value[:], uint32(p.id))
+		binary.BigEndian.PutUint64(value[4:], uint64(p.seq)+uint64(i))
+		b.Add(p.w.time().UnixMilli(), nil, value[:])
+	}
+	p.queue = append(p.queue, &sending{seq: p.seq, batch: b.Build()})
+	p.seq += int32(count)
+	p.sent++
+}
+
+// pump sends what is not out.
+func (p *producerClient) pump() {
+	to, _ := p.w.leaderOf(p.tp)
+	for _, s := range p.queue {
+		if s.out || s.done {
+			continue
+		}
+		if to == nil {
+			p.w.after(100*ms, &p.node, "retry", p.pump)
+			return
+		}
+		p.send(s, to)
+	}
+}
+
+func (p *producerClient) send(s *sending, to *broker) {
+	s.out = true
+	w := p.w
+	w.call(&p.node, &to.node, fromClient, "produce", w.cfg.Timeout+w.cfg.Timeout/2,
+		func(reply func(any)) { to.produce(p.tp, s.batch, p.acks, reply) },
+		func(resp any, err error) {
+			s.out = false
+			if r, ok := resp.(produced); ok && err == nil {
+				err = r.err
+			}
+			p.answered(s, err)
+		})
+}
+
+func (p *producerClient) answered(s *sending, err error) {
+	if p.acks != -1 {
+		s.done = true // nobody waits for it
+	}
+	switch {
+	case err == nil:
+		s.done = true
+	case errors.Is(err, producer.ErrOutOfOrderSequence):
+		// One before it is still on its way; if none is, a record was lost.
+		if p.queue[0] == s && !p.w.check.isCommitted(p.tp, p.pid, s.seq) {
+			p.w.fail("producer %d: first unacknowledged batch %d of %s is out of order: %v", p.pid, s.seq, p.tp, err)
+		}
+		p.w.rare.hit(OutOfOrderRetried)
+	case errors.Is(err, partition.ErrNotEnoughReplicas):
+		p.w.rare.hit(UnderMinISR)
+	case errors.Is(err, producer.ErrInvalidProducerEpoch) || errors.Is(err, record.ErrInvalid) || errors.Is(err, record.ErrCorrupt):
+		p.w.fail("producer %d: batch %d of %s: %v", p.pid, s.seq, p.tp, err)
+	}
+	for len(p.queue) > 0 && p.queue[0].done {
+		p.queue = p.queue[1:]
+	}
+	if err != nil && p.acks == -1 {
+		p.w.after(50*ms+p.w.upTo(50*ms), &p.node, "retry", p.pump)
+	}
+}
+
+func (p *producerClient) idle() bool { return len(p.queue) == 0 }
+
+// consumerClient reads one partition from its start, from the leader or from
+// any replica.
+type consumerClient struct {
+	node
+	w      *World
+	tp     model.TopicPartition
+	offset model.Offset
+	latest model.Offset // last answer of "latest", under epoch
+	epoch  model.LeaderEpoch
+}
+
+func newConsumer(w *World, id int, tp model.TopicPartition) *consumerClient {
+	return &consumerClient{
+		node: node{id: id, name: fmt.Sprintf("k%d", id), up: true}, w: w, tp: tp,
+		latest: model.NoOffset, epoch: model.NoLeaderEpoch,
+	}
+}
+
+type consumed struct {
+	records  []byte
+	err      error
+	logStart model.Offset
+	latest   model.Offset
+}
+
+// poll reads once and comes again.
+func (k *consumerClient) poll() {
+	w := k.w
+	to, epoch := w.leaderOf(k.tp)
+	k.epoch = max(k.epoch, epoch)
+	if w.cfg.FollowerReads && w.chance(50) {
+		to = w.brokers[w.rng.IntN(len(w.brokers))]
+		w.rare.hit(ConsumerOfFollower)
+	}
+	again := func() { w.after(200*ms+w.upTo(400*ms), &k.node, "consume", k.poll) }
+	if to == nil {
+		again()
+		return
+	}
+	asks := w.chance(20)
+	w.call(&k.node, &to.node, fromConsumer, "consume", w.cfg.Timeout,
+		func(reply func(any)) { reply(to.consume(k, asks)) },
+		func(resp any, err error) {
+			if c, ok := resp.(consumed); ok && err == nil {
+				k.got(&c)
+			}
+			again()
+		})
+}
+
+func (k *consumerClient) got(c *consumed) {
+	if errors.Is(c.err, partition.ErrOffsetOutOfRange) && c.logStart > k.offset {
+		k.offset = c.logStart
+		return
+	}
+	if c.latest != model.NoOffset {
+		if c.latest < k.latest {
+			k.w.fail("consumer of %s: latest offset went back from %d to %d", k.tp, k.latest, c.latest)
+		}
+		k.latest = c.latest
+	}
+	rest := c.records
+	for len(rest) > 0 {
+		b, more, err := record.Next(rest)
+		if err != nil {
+			k.w.fail("consumer of %s at %d: %v", k.tp, k.offset, err)
+			return
+		}
+		if b.NextOffset() > k.offset {
+			k.w.check.consumed(k, b)
+			k.offset = b.NextOffset()
+		}
+		rest = more
+	}
+}
+
+// consume serves a consumer's fetch, and "latest" if it is asked for.
+func (b *broker) consume(k *consumerClient, asks bool) (c consumed) {
+	c.latest = model.NoOffset
+	h := b.find(k.tp)
+	if h == nil || !b.published {
+		c.err = partition.ErrNotHosted
+		return c
+	}
+	res, err := h.p.Fetch(partition.Fetch{
+		Replica: model.NoBroker, FromFollower: true, Offset: k.offset, CurrentEpoch: model.NoLeaderEpoch,
+		LastFetchedEpoch: model.NoLeaderEpoch, MaxBytes: fetchMax, MinOne: true,
+	})
+	c.err, c.logStart = err, h.p.LogStart()
+	if n := res.Slice.Len(); n > 0 {
+		c.records = make([]byte, n)
+		if _, err := res.Slice.ReadInto(c.records); err != nil {
+			b.w.fail("%s: read %s: %v", b.name, k.tp, err)
+		}
+	}
+	res.Slice.Release()
+	if asks {
+		f, err := h.p.ListOffset(partition.Lookup{Timestamp: partition.Latest, CurrentEpoch: k.epoch})
+		if err == nil {
+			c.latest = f.Offset
+		}
+	}
+	return c
+}
