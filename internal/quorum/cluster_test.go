@@ -36,6 +36,9 @@ var errCut = errors.New("no answer")
 func (l link) peer(to Peer) (*Node, error) {
 	l.net.mu.Lock()
 	defer l.net.mu.Unlock()
+	if to.Node == model.NoBroker { // only the address is known
+		to.Node = model.BrokerID(to.Endpoint.Port - 9000)
+	}
 	if l.net.cut[[2]model.BrokerID{l.from, to.Node}] {
 		return nil, errCut
 	}

@@ -56,7 +56,7 @@ type Config struct {
 	ClusterID   string
 	Dir         string // the __cluster_metadata-0 directory
 	FS          vfs.FS
-	Voters      []Voter // this node included
+	Voters      []Voter // this node included; NoBroker where only an address is known
 	Transport   Transport
 	Endpoint    metadata.Endpoint // where peers and brokers reach this node
 

@@ -10,6 +10,9 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"tidemark/internal/metadata"
+	"tidemark/internal/model"
 )
 
 // Formation: how controllers that don't know each other's identities agree on
@@ -89,7 +92,8 @@ func (n *Node) gather() (answers []envelope, missing int) {
 			a, _, err := n.ask(n.ctx, Peer{Node: v.ID, Endpoint: v.Endpoint}, n.envelope(frameHello))
 			mu.Lock()
 			defer mu.Unlock()
-			if err != nil || a.From.Node != v.ID || (!v.Dir.IsZero() && a.From.Dir != v.Dir && !isActive(a)) {
+			other := a.From.Node != v.ID && v.ID != model.NoBroker
+			if err != nil || other || a.From == n.self || (!v.Dir.IsZero() && a.From.Dir != v.Dir && !isActive(a)) {
 				missing++
 				return
 			}
@@ -267,14 +271,14 @@ func (n *Node) keepAsking() {
 func (n *Node) announce(ms members) {
 	e := n.envelope(frameHello)
 	e.Form = &formation{Group: e.Group, Joining: true}
-	to := map[brokerID]Peer{}
+	to := map[metadata.Endpoint]Peer{}
 	for _, m := range ms {
-		to[m.Node] = n.address(m)
+		to[m.Endpoint] = n.address(m)
 	}
 	for _, v := range n.cfg.Voters {
-		to[v.ID] = Peer{Node: v.ID, Endpoint: v.Endpoint}
+		to[v.Endpoint] = Peer{Node: v.ID, Endpoint: v.Endpoint}
 	}
-	delete(to, n.cfg.NodeID)
+	delete(to, n.self.Endpoint)
 	var wg sync.WaitGroup
 	ctx, cancel := context.WithTimeout(n.ctx, callTimeout)
 	defer cancel()

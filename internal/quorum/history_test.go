@@ -218,3 +218,27 @@ func TestStalledDiskHandsOver(t *testing.T) {
 		c.agree()
 	})
 }
+
+// A controller that knows only addresses, and belongs to no configured set,
+// becomes a learner: it has the log and doesn't vote.
+func TestControllerWithAddressesOnly(t *testing.T) {
+	bubble(t, 3, func(c *cluster) {
+		c.start(1, 2, 3)
+		c.propose(c.leader(), "x")
+		c.format(4, 4)
+		c.tune = func(cfg *Config) {
+			if cfg.NodeID == 4 {
+				cfg.Voters = nil
+				for _, v := range c.voters {
+					cfg.Voters = append(cfg.Voters, Voter{ID: model.NoBroker, Endpoint: v.Endpoint})
+				}
+			}
+		}
+		c.start(4)
+		c.agree()
+		p, _ := c.node(4).board.look()
+		if contains(p.conf.Voters, c.node(4).id) || !contains(p.conf.Learners, c.node(4).id) {
+			t.Fatalf("%+v", p.conf)
+		}
+	})
+}
