@@ -186,7 +186,7 @@ func TestEnvelope(t *testing.T) {
 	data := kmsg.NewRequestFormatter(kmsg.FormatterClientID("client")).AppendRequest(nil, inner, 77)[4:]
 	principal := kmsg.NewDefaultPrincipalData()
 	principal.Type, principal.Name = "User", "alice"
-	who := principal.AppendTo([]byte{0, 0})
+	who := principal.AppendTo(nil) // begins with its version
 	for _, x := range []struct {
 		what      string
 		data, who []byte

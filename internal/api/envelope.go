@@ -115,7 +115,7 @@ func decodePrincipal(p []byte) (string, error) {
 		return "", fmt.Errorf("%d bytes: %w", len(p), errPrincipal)
 	}
 	d := kmsg.NewDefaultPrincipalData()
-	if err := d.ReadFrom(p[2:]); err != nil {
+	if err := d.ReadFrom(p); err != nil { // reads the version again
 		return "", fmt.Errorf("%w: %w", errPrincipal, err)
 	}
 	return d.Type + ":" + d.Name, nil

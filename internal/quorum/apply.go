@@ -100,6 +100,7 @@ func (a *applier) post() {
 	}
 	a.n.board.update(func(p *posted) {
 		p.end, p.start, p.appliedEpoch = a.ml.log.End(), a.ml.log.Start(), epoch
+		p.epoch = max(p.epoch, epoch) // a reader must not see records of an epoch above the view's
 		p.image, p.members, p.conf = a.loader.Image(), ms, a.at.Conf
 	})
 }
