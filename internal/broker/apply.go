@@ -229,7 +229,7 @@ func (b *Broker) follow(followers []change, img *metadata.Image) {
 			continue
 		}
 		perform(h.p)
-		b.readmitted(h, c)
+		b.released(h, c.new)
 		if a, ok := b.assignment(h, c.new, img); ok {
 			start = append(start, a)
 		}
@@ -295,7 +295,7 @@ func (b *Broker) assignDirs(changes []change, img *metadata.Image) {
 		}
 		id := idOf(h.p)
 		if c.new.Dir(b.cfg.Self) == want {
-			b.dirq.confirmed(id)
+			b.dirq.confirmed(id, want)
 		} else if !h.isOwing() {
 			b.dirq.put(id, want)
 		}

@@ -47,12 +47,30 @@ func (q *assignQueue) put(of model.TopicIDPartition, dir model.DirectoryID) {
 	}
 }
 
-// confirmed tells that the metadata shows what was assigned.
-func (q *assignQueue) confirmed(of model.TopicIDPartition) {
+// restore queues the true directory of a replica, if the controller has heard,
+// or is about to hear, of another one.
+func (q *assignQueue) restore(of model.TopicIDPartition, dir, shown model.DirectoryID) {
+	q.mu.Lock()
+	_, waits := q.mu.waiting[of]
+	_, sent := q.mu.sent[of]
+	q.mu.Unlock()
+	if waits || sent || shown != dir {
+		q.put(of, dir)
+	}
+}
+
+// confirmed tells that the metadata shows dir. It may be older than an answer
+// that names another one: that one is still to come.
+func (q *assignQueue) confirmed(of model.TopicIDPartition, dir model.DirectoryID) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if was, ok := q.mu.sent[of]; ok && was != dir {
+		return
+	}
 	delete(q.mu.sent, of)
-	delete(q.mu.waiting, of)
+	if q.mu.waiting[of] == dir {
+		delete(q.mu.waiting, of)
+	}
 }
 
 func (q *assignQueue) take() []peer.DirAssignment {
@@ -115,7 +133,8 @@ func (q *assignQueue) send(batch []peer.DirAssignment) bool {
 	decided := 0
 	for _, a := range res.Replicas {
 		switch a.Code {
-		case peer.CodeNone, peer.CodeUnknownTopicID, peer.CodeUnknownTopicOrPartition:
+		case peer.CodeNone, peer.CodeUnknownTopicID, peer.CodeUnknownTopicOrPartition, peer.CodeInvalidRequest:
+			// A refusal is final for this state of the partition; its next change asks again.
 			q.settled(a)
 			decided++
 		}

@@ -94,8 +94,8 @@ func (s *story) AlterPartitions(_ context.Context, _ model.BrokerID, _ model.Bro
 	return s.alter(ps)
 }
 
-func (s *story) AssignReplicasToDirs(_ context.Context, _ model.BrokerID, _ model.BrokerEpoch, as []peer.DirAssignment,
-) (peer.AssignDirsResult, error) {
+func (s *story) AssignReplicasToDirs(_ context.Context, _ model.BrokerID, _ model.BrokerEpoch,
+	as []peer.DirAssignment) (peer.AssignDirsResult, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, a := range as {

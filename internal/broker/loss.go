@@ -40,9 +40,7 @@ func (b *Broker) lost(h *hosted, promised, end model.Offset, mp *metadata.Partit
 	}
 	b.cfg.Events.Emit(e)
 	h.owed.Store(int64(promised))
-	self := b.cfg.Self
-	if mp.Leader == self || slices.Contains(mp.ISR, self) || slices.Contains(mp.ELR, self) ||
-		slices.Contains(mp.LastKnownELR, self) {
+	if b.counted(mp) {
 		b.dirq.put(idOf(h.p), model.LostDir)
 	}
 }
@@ -65,7 +63,8 @@ func (b *Broker) mayLead(h *hosted, mp *metadata.Partition) bool {
 	}
 	e := b.event(journal.LeadershipRefused, h.p.TP(), "below-own-high-watermark", fmt.Sprintf(
 		"the log ends at %d, records up to %d were committed before the unclean stop", h.p.LogEnd(), owed))
-	e.Offset, e.LogEnd, e.Leader, e.LeaderEpoch, e.PartitionEpoch = owed, h.p.LogEnd(), mp.Leader, mp.LeaderEpoch, mp.PartitionEpoch
+	e.Offset, e.LogEnd, e.Leader = owed, h.p.LogEnd(), mp.Leader
+	e.LeaderEpoch, e.PartitionEpoch = mp.LeaderEpoch, mp.PartitionEpoch
 	b.cfg.Events.Emit(e)
 	b.dirq.put(idOf(h.p), model.LostDir)
 	return false
@@ -78,14 +77,24 @@ func (b *Broker) repaid(h *hosted) {
 	}
 }
 
-// readmitted looks whether a leader has taken the replica back into the ISR:
-// then it has everything that is committed, even if that is less than it once
-// was.
-func (b *Broker) readmitted(h *hosted, c change) {
-	if h.isOwing() && c.old != nil && c.new.Leader >= 0 && c.new.Leader != b.cfg.Self &&
-		!slices.Contains(c.old.ISR, b.cfg.Self) && slices.Contains(c.new.ISR, b.cfg.Self) {
-		b.settle(h, "in-sync")
+// released looks whether the controller has stopped counting on the replica
+// and somebody else leads: then no clean election can choose it before a leader
+// has taken it back into the ISR.
+func (b *Broker) released(h *hosted, mp *metadata.Partition) {
+	if h.isOwing() && mp.Leader >= 0 && mp.Leader != b.cfg.Self && !b.counted(mp) {
+		b.settle(h, "out-of-isr")
 	}
+}
+
+// counted tells whether an election may choose this broker's replica as one
+// that has every committed record.
+func (b *Broker) counted(mp *metadata.Partition) bool {
+	for _, set := range [][]model.BrokerID{mp.ISR, mp.ELR, mp.LastKnownELR} {
+		if slices.Contains(set, b.cfg.Self) {
+			return true
+		}
+	}
+	return mp.Leader == b.cfg.Self
 }
 
 // settle ends the debt, and tells the controller where the replica is.
@@ -97,12 +106,16 @@ func (b *Broker) settle(h *hosted, why string) {
 	e := b.event(journal.ReplicaRecovered, h.p.TP(), why, "")
 	e.Offset, e.LogEnd, e.HighWatermark = owed, h.p.LogEnd(), h.p.HighWatermark()
 	b.cfg.Events.Emit(e)
-	b.dirq.put(idOf(h.p), h.dir.ID)
+	if _, mp, ok := b.Image().PartitionByID(idOf(h.p)); ok {
+		b.dirq.restore(idOf(h.p), h.dir.ID, mp.Dir(b.cfg.Self))
+	}
 }
 
 // AcceptLoss lets a replica lead although committed records are missing in it.
-// It is an operator's decision. Errors: those of Partition; an error too if the
-// replica lacks nothing.
+// It is an operator's decision. A controller that has been told of the loss may
+// still want an unclean election before it elects the replica; one that has not
+// is taken at its word at once. Errors: ErrNotHosted; an error too if the replica
+// lacks nothing.
 func (b *Broker) AcceptLoss(tp model.TopicPartition) error {
 	b.apply.Lock()
 	defer b.apply.Unlock()

@@ -46,7 +46,8 @@ func (c *cable) ReplicaFetch(ctx context.Context, r peer.ReplicaFetch, out *peer
 	}
 }
 
-func (c *cable) read(r peer.ReplicaFetch, p *peer.ReplicaFetchPartition, acknowledge bool) (fp peer.FetchedPartition, news bool) {
+func (c *cable) read(r peer.ReplicaFetch, p *peer.ReplicaFetchPartition, acknowledge bool,
+) (fp peer.FetchedPartition, news bool) {
 	fp.Of = p.Of
 	part, err := c.to.PartitionByID(p.Of)
 	if err != nil {
@@ -87,7 +88,8 @@ func wired(t *testing.T) (map[model.BrokerID]*node, func(...metadata.Record)) {
 	out := map[model.BrokerID]*node{}
 	for id := model.BrokerID(1); id <= 2; id++ {
 		f := fetcher.New(fetcher.Config{
-			Self: id, BrokerEpoch: func() model.BrokerEpoch { return 499 + model.BrokerEpoch(id) }, Version: func() int16 { return 17 },
+			Self: id, BrokerEpoch: func() model.BrokerEpoch { return 499 + model.BrokerEpoch(id) },
+			Version: func() int16 { return 17 },
 			Dial: func(_ context.Context, addr, _ string) (fetcher.Leader, error) {
 				to, ok := nodes.Load(addr)
 				if !ok {
@@ -134,7 +136,8 @@ func TestTwoBrokersAgree(t *testing.T) {
 		n[1].produce(t, tp, 10)
 		pass(2 * time.Second)
 		if at(2).LogEnd() != 10 || at(1).HighWatermark() != 10 || at(2).HighWatermark() != 10 {
-			t.Fatalf("follower ends at %d, high watermarks %d and %d", at(2).LogEnd(), at(1).HighWatermark(), at(2).HighWatermark())
+			t.Fatalf("follower ends at %d, high watermarks %d and %d",
+				at(2).LogEnd(), at(1).HighWatermark(), at(2).HighWatermark())
 		}
 
 		// Broker 2 becomes leader, but 1 doesn't hear of it and goes on writing.

@@ -48,12 +48,14 @@ var synonyms = map[string][]synonym{
 	"min.insync.replicas":             {{"min.insync.replicas", 1}},
 	"preallocate":                     {{"log.preallocate", 1}},
 	"retention.bytes":                 {{"log.retention.bytes", 1}},
-	"retention.ms":                    {{"log.retention.ms", 1}, {"log.retention.minutes", 60e3}, {"log.retention.hours", 3600e3}},
-	"segment.bytes":                   {{"log.segment.bytes", 1}},
-	"segment.index.bytes":             {{"log.index.size.max.bytes", 1}},
-	"segment.jitter.ms":               {{"log.roll.jitter.ms", 1}, {"log.roll.jitter.hours", 3600e3}},
-	"segment.ms":                      {{"log.roll.ms", 1}, {"log.roll.hours", 3600e3}},
-	"unclean.leader.election.enable":  {{"unclean.leader.election.enable", 1}},
+	"retention.ms": {
+		{"log.retention.ms", 1}, {"log.retention.minutes", 60e3}, {"log.retention.hours", 3600e3},
+	},
+	"segment.bytes":                  {{"log.segment.bytes", 1}},
+	"segment.index.bytes":            {{"log.index.size.max.bytes", 1}},
+	"segment.jitter.ms":              {{"log.roll.jitter.ms", 1}, {"log.roll.jitter.hours", 3600e3}},
+	"segment.ms":                     {{"log.roll.ms", 1}, {"log.roll.hours", 3600e3}},
+	"unclean.leader.election.enable": {{"unclean.leader.election.enable", 1}},
 }
 
 // lookup finds the values of one topic: its own override, then the dynamic

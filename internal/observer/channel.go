@@ -107,7 +107,8 @@ func (ch *Channel) AssignReplicasToDirs(ctx context.Context, from model.BrokerID
 }
 
 // CreateTopics creates topics that this broker needs.
-func (ch *Channel) CreateTopics(ctx context.Context, topics []peer.NewTopic, limit time.Duration) (peer.CreatedTopics, error) {
+func (ch *Channel) CreateTopics(ctx context.Context, topics []peer.NewTopic, limit time.Duration,
+) (peer.CreatedTopics, error) {
 	return call(ctx, ch, func(ctx context.Context, c Controller) (peer.CreatedTopics, peer.Code, error) {
 		res, err := c.CreateTopics(ctx, topics, limit)
 		return res, res.Code, err
@@ -131,7 +132,8 @@ func (ch *Channel) Close() {
 }
 
 // call runs fn against the active controller until one answers.
-func call[R any](ctx context.Context, ch *Channel, fn func(context.Context, Controller) (R, peer.Code, error),
+func call[R any](
+	ctx context.Context, ch *Channel, fn func(context.Context, Controller) (R, peer.Code, error),
 ) (R, error) {
 	var zero R
 	select {

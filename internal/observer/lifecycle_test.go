@@ -224,8 +224,10 @@ func TestControlledShutdown(t *testing.T) {
 	}{
 		{"granted when leaderships are gone", func(l *life) { l.c.leads = 3 }, time.Second, true, ""},
 		{"controller silent", func(l *life) { l.c.silent = true }, 2100 * time.Millisecond, false, "controller-silent"},
-		{"controller answers errors", func(l *life) { l.c.staleEpoch = true }, 2100 * time.Millisecond, false, "controller-silent"},
-		{"no other broker", func(l *life) { l.c.leads, l.others = 1e6, false }, 1100 * time.Millisecond, false, "no-other-broker"},
+		{"controller answers errors", func(l *life) { l.c.staleEpoch = true }, 2100 * time.Millisecond, false,
+			"controller-silent"},
+		{"no other broker", func(l *life) { l.c.leads, l.others = 1e6, false }, 1100 * time.Millisecond, false,
+			"no-other-broker"},
 		{"takes too long", func(l *life) { l.c.leads = 1e6 }, 20 * time.Second, false, "time-limit"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -100,7 +100,9 @@ func metadataFetchResult(resp *kmsg.FetchResponse) (MetadataFetchResult, error) 
 	out := MetadataFetchResult{
 		Code: Code(p.ErrorCode), Records: p.RecordBatches,
 		HighWatermark: model.Offset(p.HighWatermark), LogStart: model.Offset(p.LogStartOffset),
-		Leader: QuorumLeader{ID: model.BrokerID(p.CurrentLeader.LeaderID), Epoch: model.LeaderEpoch(p.CurrentLeader.LeaderEpoch)},
+		Leader: QuorumLeader{
+			ID: model.BrokerID(p.CurrentLeader.LeaderID), Epoch: model.LeaderEpoch(p.CurrentLeader.LeaderEpoch),
+		},
 	}
 	for _, b := range resp.Brokers {
 		if model.BrokerID(b.NodeID) == out.Leader.ID {
@@ -165,7 +167,8 @@ func (c *Conn) FetchSnapshot(ctx context.Context, f SnapshotFetch) (SnapshotChun
 	}
 	q := &resp.Topics[0].Partitions[0]
 	out.Code = Code(q.ErrorCode)
-	out.Leader.ID, out.Leader.Epoch = model.BrokerID(q.CurrentLeader.LeaderID), model.LeaderEpoch(q.CurrentLeader.LeaderEpoch)
+	out.Leader.ID = model.BrokerID(q.CurrentLeader.LeaderID)
+	out.Leader.Epoch = model.LeaderEpoch(q.CurrentLeader.LeaderEpoch)
 	for _, n := range resp.NodeEndpoints {
 		if model.BrokerID(n.NodeID) == out.Leader.ID {
 			out.Leader.Address = net.JoinHostPort(n.Host, strconv.Itoa(int(n.Port)))
