@@ -24,6 +24,7 @@ type network struct {
 	mu    sync.Mutex
 	nodes map[model.BrokerID]*Node
 	cut   map[[2]model.BrokerID]bool
+	dying map[model.BrokerID]time.Time // its listener still accepts until then
 }
 
 type link struct {
@@ -49,6 +50,13 @@ func (l link) peer(to Peer) (*Node, error) {
 	return n, nil
 }
 
+// lingers is whether the listener of a killed process still accepts.
+func (l link) lingers(to Peer) bool {
+	l.net.mu.Lock()
+	defer l.net.mu.Unlock()
+	return time.Now().Before(l.net.dying[to.Node])
+}
+
 func (l link) Call(ctx context.Context, to Peer, frame []byte) ([]byte, error) {
 	n, err := l.peer(to)
 	if errors.Is(err, errCut) { // silence
@@ -72,6 +80,9 @@ func (l link) Probe(ctx context.Context, to Peer) error {
 		<-ctx.Done()
 		return ctx.Err()
 	}
+	if l.lingers(to) {
+		return nil
+	}
 	return err
 }
 
@@ -87,7 +98,8 @@ type cluster struct {
 
 func newCluster(t *testing.T, size int) *cluster {
 	c := &cluster{
-		t: t, net: &network{nodes: map[model.BrokerID]*Node{}, cut: map[[2]model.BrokerID]bool{}},
+		t: t, net: &network{nodes: map[model.BrokerID]*Node{}, cut: map[[2]model.BrokerID]bool{},
+			dying: map[model.BrokerID]time.Time{}},
 		disks: map[model.BrokerID]*vfs.Mem{}, dirs: map[model.BrokerID]model.DirectoryID{},
 		tune: func(*Config) {},
 	}
@@ -153,6 +165,7 @@ func (c *cluster) end(id model.BrokerID, clean bool) {
 	if !clean {
 		c.disks[id] = c.disks[id].CrashClone(50, uint64(time.Now().UnixNano()))
 		delete(c.net.nodes, id)
+		c.net.dying[id] = time.Now().Add(10 * time.Millisecond)
 	}
 	c.net.mu.Unlock()
 	if clean {

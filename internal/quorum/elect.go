@@ -51,14 +51,39 @@ func (n *Node) PeerBroken(node model.BrokerID) {
 	})
 }
 
+// probeAt says when the peer is probed: a process that is being killed may close
+// its listener after its connections.
+var probeAt = []time.Duration{0, 5 * time.Millisecond, 20 * time.Millisecond, 80 * time.Millisecond, 300 * time.Millisecond}
+
 func (n *Node) processGone(id uint64, to Peer) bool {
+	var last time.Duration
+	for _, at := range probeAt {
+		select {
+		case <-time.After(at - last):
+		case <-n.ctx.Done():
+			return false
+		}
+		last = at
+		if gone, sure := n.probe(id, to); sure {
+			return gone
+		}
+	}
+	return false
+}
+
+// probe is sure if the connection is refused or a process answers.
+func (n *Node) probe(id uint64, to Peer) (gone, sure bool) {
 	ctx, cancel := context.WithTimeout(n.ctx, probeTimeout)
 	defer cancel()
 	if err := n.cfg.Transport.Probe(ctx, to); err != nil {
-		return errors.Is(err, ErrRefused)
+		refused := errors.Is(err, ErrRefused)
+		return refused, refused
 	}
 	a, _, err := n.ask(ctx, to, n.envelope(frameHello))
-	return err == nil && (a.From.RaftID() != id || a.Leader != id)
+	if err != nil {
+		return false, false
+	}
+	return a.From.RaftID() != id || a.Leader != id, true
 }
 
 // leaderGone runs on the loop.
