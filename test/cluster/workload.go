@@ -1,0 +1,305 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Workload is a continuous acks=all idempotent producer with a consumer beside
+// it. Values are numbered per partition, so the history shows every lost,
+// duplicated, reordered or invented record.
+type Workload struct {
+	T          testing.TB
+	Topic      string
+	Partitions int32
+	bootstrap  string
+
+	producer, consumer *kgo.Client
+	cancel             context.CancelFunc
+	done               sync.WaitGroup
+
+	mu     sync.Mutex
+	acked  []map[int64]string // by partition: offset -> value
+	seen   []map[int64]string
+	seenAt []int64 // next offset that the consumer expects
+	broken []string
+	failed []string
+	count  atomic.Int64
+}
+
+// CreateTopic creates a topic with a client from outside this project.
+func CreateTopic(t testing.TB, bootstrap, name string, partitions int32, replicas int16, configs map[string]string) {
+	t.Helper()
+	cl := Client(t, bootstrap)
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	cfg := map[string]*string{}
+	for k, v := range configs {
+		cfg[k] = &v
+	}
+	if _, err := kadm.NewClient(cl).CreateTopic(ctx, partitions, replicas, cfg, name); err != nil {
+		t.Fatalf("creating %s: %v", name, err)
+	}
+}
+
+// Client makes a franz-go client.
+func Client(t testing.TB, bootstrap string, opts ...kgo.Opt) *kgo.Client {
+	t.Helper()
+	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(strings.Split(bootstrap, ",")...), kgo.MetadataMinAge(100 * time.Millisecond)}, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cl
+}
+
+// StartWorkload begins to produce to and consume from an existing topic, about
+// a thousand records a second.
+func StartWorkload(t testing.TB, bootstrap, topic string, partitions int32) *Workload {
+	t.Helper()
+	w := &Workload{T: t, Topic: topic, Partitions: partitions, bootstrap: bootstrap, seenAt: make([]int64, partitions)}
+	for range partitions {
+		w.acked, w.seen = append(w.acked, map[int64]string{}), append(w.seen, map[int64]string{})
+	}
+	w.producer = Client(t, bootstrap, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.DefaultProduceTopic(topic),
+		kgo.RecordDeliveryTimeout(3*time.Minute), kgo.ProducerLinger(0), kgo.RecordRetries(1<<30))
+	parts := map[int32]kgo.Offset{}
+	for p := range partitions {
+		parts[p] = kgo.NewOffset().AtStart()
+	}
+	w.consumer = Client(t, bootstrap, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: parts}), kgo.FetchMaxWait(200*time.Millisecond))
+	ctx, cancel := context.WithCancel(context.Background())
+	w.cancel = cancel
+	w.done.Go(func() { w.produce(ctx) })
+	w.done.Go(func() { w.consume(ctx) })
+	t.Cleanup(func() { cancel(); w.producer.Close(); w.consumer.Close() })
+	return w
+}
+
+func (w *Workload) produce(ctx context.Context) {
+	tick := time.NewTicker(3 * time.Millisecond)
+	defer tick.Stop()
+	for seq := int64(0); ; seq++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for p := range w.Partitions {
+			r := &kgo.Record{Partition: p, Value: []byte(fmt.Sprintf("%d:%d", p, seq))}
+			w.producer.Produce(context.Background(), r, w.produced)
+		}
+	}
+}
+
+func (w *Workload) produced(r *kgo.Record, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err != nil {
+		w.failed = append(w.failed, fmt.Sprintf("%s: %v", r.Value, err))
+		return
+	}
+	if old, ok := w.acked[r.Partition][r.Offset]; ok {
+		w.broken = append(w.broken, fmt.Sprintf("partition %d offset %d acknowledged for %s and for %s", r.Partition, r.Offset, old, r.Value))
+	}
+	w.acked[r.Partition][r.Offset] = string(r.Value)
+	w.count.Add(1)
+}
+
+func (w *Workload) consume(ctx context.Context) {
+	for ctx.Err() == nil {
+		fs := w.consumer.PollFetches(ctx)
+		w.mu.Lock()
+		for r := range fs.RecordsAll() {
+			if r.Offset != w.seenAt[r.Partition] {
+				w.broken = append(w.broken, fmt.Sprintf("partition %d: the consumer went from offset %d to %d", r.Partition, w.seenAt[r.Partition], r.Offset))
+			}
+			w.seenAt[r.Partition] = r.Offset + 1
+			w.seen[r.Partition][r.Offset] = string(r.Value)
+		}
+		w.mu.Unlock()
+	}
+}
+
+// Acked is how many records have been acknowledged so far.
+func (w *Workload) Acked() int64 { return w.count.Load() }
+
+// WaitMore waits until n further records have been acknowledged.
+func (w *Workload) WaitMore(n int64, limit time.Duration) {
+	w.T.Helper()
+	want := w.Acked() + n
+	Eventually(w.T, limit, func() error {
+		if got := w.Acked(); got < want {
+			return fmt.Errorf("%d records acknowledged, want %d", got, want)
+		}
+		return nil
+	})
+}
+
+// Finish stops producing, waits for every answer, reads everything once more
+// with a fresh consumer and judges the history.
+func (w *Workload) Finish() {
+	w.T.Helper()
+	w.cancel()
+	w.done.Wait()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	if err := w.producer.Flush(ctx); err != nil {
+		w.T.Fatalf("the producer could not finish: %v", err)
+	}
+	final := w.readAll(ctx)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, f := range w.failed {
+		w.T.Errorf("produce failed: %s", f)
+	}
+	for _, b := range w.broken {
+		w.T.Errorf("while running: %s", b)
+	}
+	total := 0
+	for p := range w.Partitions {
+		w.judge(p, final[p])
+		total += len(w.acked[p])
+	}
+	w.T.Logf("%s: %d records acknowledged, each found once and in order", w.Topic, total)
+}
+
+// readAll reads every partition from start to end.
+func (w *Workload) readAll(ctx context.Context) []map[int64]string {
+	w.T.Helper()
+	adm := kadm.NewClient(w.producer)
+	ends, err := adm.ListEndOffsets(ctx, w.Topic)
+	if err != nil {
+		w.T.Fatal(err)
+	}
+	parts, left := map[int32]kgo.Offset{}, map[int32]int64{}
+	ends.Each(func(o kadm.ListedOffset) {
+		if o.Err != nil {
+			w.T.Fatalf("end of %s-%d: %v", o.Topic, o.Partition, o.Err)
+		}
+		parts[o.Partition] = kgo.NewOffset().AtStart()
+		if o.Offset > 0 {
+			left[o.Partition] = o.Offset
+		}
+	})
+	cl := Client(w.T, w.bootstrap, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{w.Topic: parts}))
+	defer cl.Close()
+	out := make([]map[int64]string, w.Partitions)
+	for i := range out {
+		out[i] = map[int64]string{}
+	}
+	for len(left) > 0 {
+		fs := cl.PollFetches(ctx)
+		if ctx.Err() != nil {
+			w.T.Fatalf("final read: %v missing", left)
+		}
+		for r := range fs.RecordsAll() {
+			out[r.Partition][r.Offset] = string(r.Value)
+			if r.Offset+1 >= left[r.Partition] {
+				delete(left, r.Partition)
+			}
+		}
+	}
+	return out
+}
+
+const maxReported = 5
+
+func (w *Workload) judge(p int32, final map[int64]string) {
+	w.T.Helper()
+	reported := 0
+	report := func(format string, args ...any) {
+		if reported++; reported <= maxReported {
+			w.T.Errorf("partition %d: "+format, append([]any{p}, args...)...)
+		}
+	}
+	for off, v := range w.acked[p] {
+		switch got, ok := final[off]; {
+		case !ok:
+			report("lost: %s was acknowledged at offset %d", v, off)
+		case got != v:
+			report("changed: offset %d was acknowledged for %s and holds %s", off, v, got)
+		}
+	}
+	for off, v := range w.seen[p] {
+		if got, ok := final[off]; !ok || got != v {
+			report("a consumer saw %s at offset %d, later it held %q", v, off, got)
+		}
+	}
+	offsets := make([]int64, 0, len(final))
+	for off := range final {
+		offsets = append(offsets, off)
+	}
+	sort.Slice(offsets, func(i, j int) bool { return offsets[i] < offsets[j] })
+	next := int64(0)
+	for i, off := range offsets {
+		if off != int64(i) {
+			report("gap: offset %d follows %d", off, i-1)
+			break
+		}
+		_, num, _ := strings.Cut(final[off], ":")
+		seq, err := strconv.ParseInt(num, 10, 64)
+		switch {
+		case err != nil || !strings.HasPrefix(final[off], fmt.Sprint(p)+":"):
+			report("invented: offset %d holds %q", off, final[off])
+		case seq < next:
+			report("duplicate or reordered: %s at offset %d after number %d", final[off], off, next-1)
+		case seq > next:
+			report("skipped: number %d is missing before offset %d (%s)", next, off, final[off])
+		}
+		next = seq + 1
+	}
+}
+
+// Leader asks for the leader of a partition.
+func Leader(t testing.TB, bootstrap, topic string, partition int32) int32 {
+	t.Helper()
+	cl := Client(t, bootstrap)
+	defer cl.Close()
+	var leader int32 = -1
+	Eventually(t, 30*time.Second, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		md, err := kadm.NewClient(cl).Metadata(ctx, topic)
+		if err != nil {
+			return err
+		}
+		leader = md.Topics[topic].Partitions[partition].Leader
+		if leader < 0 {
+			return fmt.Errorf("%s-%d has no leader", topic, partition)
+		}
+		return nil
+	})
+	return leader
+}
+
+// WaitISR waits until every partition of the topic has n in-sync replicas.
+func WaitISR(t testing.TB, bootstrap, topic string, n int, limit time.Duration) {
+	t.Helper()
+	cl := Client(t, bootstrap)
+	defer cl.Close()
+	Eventually(t, limit, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		md, err := kadm.NewClient(cl).Metadata(ctx, topic)
+		if err != nil {
+			return err
+		}
+		for _, p := range md.Topics[topic].Partitions.Sorted() {
+			if len(p.ISR) != n || p.Leader < 0 {
+				return fmt.Errorf("%s-%d: leader %d, isr %v, want %d in sync", topic, p.Partition, p.Leader, p.ISR, n)
+			}
+		}
+		return nil
+	})
+}
