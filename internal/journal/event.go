@@ -61,7 +61,8 @@ type ReplicaSeen struct {
 type Event struct {
 	Seq            uint64               `json:"seq"`
 	At             time.Time            `json:"at"`
-	Node           model.BrokerID       `json:"node"`
+	Node           model.BrokerID       `json:"node"`   // who saw it
+	Broker         model.BrokerID       `json:"broker"` // whom it is about; NoBroker: Node itself, or a partition
 	Kind           Kind                 `json:"kind"`
 	Topic          string               `json:"topic,omitempty"` // "" for an event of the whole broker
 	Partition      int32                `json:"partition"`
@@ -85,7 +86,7 @@ type Event struct {
 // New returns an event of the whole broker with every optional number unset.
 func New(k Kind) Event {
 	return Event{
-		Kind: k, Node: model.NoBroker, Leader: model.NoBroker, LeaderEpoch: model.NoLeaderEpoch,
+		Kind: k, Node: model.NoBroker, Broker: model.NoBroker, Leader: model.NoBroker, LeaderEpoch: model.NoLeaderEpoch,
 		PartitionEpoch: -1, BrokerEpoch: model.NoBrokerEpoch, HighWatermark: model.NoOffset,
 		LogStart: model.NoOffset, LogEnd: model.NoOffset, Offset: model.NoOffset, Partition: -1,
 	}
@@ -140,14 +141,30 @@ func (e Event) String() string { // flat switch
 	case DirOffline:
 		return e.withReason(fmt.Sprintf("Stopping serving logs in dir %s", e.Dir))
 	case Unfenced:
-		return e.withReason("The broker has been unfenced")
+		return e.withReason(e.who() + " has been unfenced")
 	case Fenced:
-		return e.withReason("The broker has been fenced")
+		return e.withReason(e.who() + " has been fenced")
 	case Registered:
-		return e.withReason(fmt.Sprintf("Successfully registered broker %d with broker epoch %d", e.Node, e.BrokerEpoch))
+		return e.withReason(fmt.Sprintf("Successfully registered broker %d with broker epoch %d", e.subject(), e.BrokerEpoch))
+	case ControllerChanged:
+		return e.withReason(fmt.Sprintf("The active controller is now %d, epoch %d", e.Leader, e.LeaderEpoch))
 	default:
 		return e.withReason(strings.ReplaceAll(string(e.Kind), "-", " "))
 	}
+}
+
+func (e Event) subject() model.BrokerID {
+	if e.Broker != model.NoBroker {
+		return e.Broker
+	}
+	return e.Node
+}
+
+func (e Event) who() string {
+	if e.Broker == model.NoBroker || e.Broker == e.Node {
+		return "The broker"
+	}
+	return fmt.Sprintf("Broker %d", e.Broker)
 }
 
 func (e Event) withReason(s string) string {
