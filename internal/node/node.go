@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -55,6 +56,7 @@ type Node struct {
 	cancel   context.CancelFunc
 	failures chan error
 	stopOnce sync.Once
+	open     atomic.Bool // the roles exist; the HTTP side answers before
 }
 
 // Start builds the node and begins to serve. It returns once the node takes
@@ -90,6 +92,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 	if err := n.openRoles(); err != nil {
 		return err
 	}
+	n.open.Store(true)
 	n.o.Log.Info("started", "node", c.NodeID, "cluster", n.id.cluster, "roles", strings.Join(roles(c), ","), "version", n.o.Version)
 	return n.serve(ctx)
 }
@@ -367,6 +370,7 @@ func metadataPath(c *config.Config) string { return filepath.Join(c.MetadataDir,
 // image is the newest metadata that this node knows.
 func (n *Node) image() *metadata.Image {
 	switch {
+	case !n.open.Load():
 	case n.brk != nil:
 		return n.brk.observer.Image()
 	case n.ctl != nil:

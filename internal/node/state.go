@@ -24,6 +24,10 @@ const eventsShown = 100
 // State implements admin.Source: the cluster as this node's metadata shows it,
 // with the numbers of every partition's leader.
 func (n *Node) State(ctx context.Context) admin.State {
+	if !n.open.Load() {
+		return admin.State{At: time.Now(), Node: admin.Node{ID: n.o.Config.NodeID, Version: n.o.Version, Roles: roles(n.o.Config), Started: n.started, BrokerStateIs: "opening its logs"},
+			Controller: admin.Controller{Leader: model.NoBroker}}
+	}
 	img := n.image()
 	s := admin.State{At: time.Now(), Node: n.nodeState(img), Controller: n.controllerState(img)}
 	led := n.ledViews()
@@ -231,6 +235,9 @@ func (n *Node) events() []admin.Event {
 
 // BrokerState implements admin.Source with Kafka's numbers.
 func (n *Node) BrokerState() int {
+	if !n.open.Load() {
+		return int(observer.NotRunning)
+	}
 	if n.brk == nil {
 		return int(observer.Running)
 	}
@@ -239,7 +246,7 @@ func (n *Node) BrokerState() int {
 
 // Recovery implements admin.Source.
 func (n *Node) Recovery() (logs, segments int) {
-	if n.brk == nil {
+	if !n.open.Load() || n.brk == nil {
 		return 0, 0
 	}
 	done, total := n.brk.broker.Loading()
@@ -255,6 +262,10 @@ func (n *Node) Checks() []admin.Check {
 			c.Reason = fmt.Sprintf(format, args...)
 		}
 		out = append(out, c)
+	}
+	add("logs of the metadata opened", n.open.Load(), "the node is opening its files")
+	if !n.open.Load() {
+		return out
 	}
 	if n.ctl != nil {
 		v := n.ctl.quorum.View()
@@ -277,6 +288,9 @@ func (n *Node) Checks() []admin.Check {
 // Counts implements admin.Counter.
 func (n *Node) Counts() admin.Counts {
 	var c admin.Counts
+	if !n.open.Load() {
+		return c
+	}
 	if n.ctl != nil {
 		v := n.ctl.quorum.View()
 		c.ActiveController = v.Leading && v.Ready

@@ -48,8 +48,8 @@ func CreateTopic(t testing.TB, bootstrap, name string, partitions int32, replica
 	for k, v := range configs {
 		cfg[k] = &v
 	}
-	if _, err := kadm.NewClient(cl).CreateTopic(ctx, partitions, replicas, cfg, name); err != nil {
-		t.Fatalf("creating %s: %v", name, err)
+	if r, err := kadm.NewClient(cl).CreateTopic(ctx, partitions, replicas, cfg, name); err != nil {
+		t.Fatalf("creating %s: %v (%s)", name, err, r.ErrMessage)
 	}
 }
 
