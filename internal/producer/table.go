@@ -254,15 +254,20 @@ type State struct {
 	CoordinatorEpoch int32        // -1 if no marker was seen
 	TxnStart         model.Offset // model.NoOffset if no transaction is open
 	Cached           int          // batches that would be recognised as duplicates
+	LastOffset       model.Offset // of the last data record of this epoch, or model.NoOffset
 }
 
 // States returns all producers, ordered by id.
 func (t *Table) States() []State {
 	out := make([]State, 0, len(t.entries))
 	for _, e := range t.sorted() {
+		last := model.NoOffset
+		if e.n > 0 {
+			last = e.batches[e.n-1].end
+		}
 		out = append(out, State{
 			ID: e.id, Epoch: e.epoch, LastSequence: e.lastSequence(), LastTimestamp: e.timestamp,
-			CoordinatorEpoch: e.coordinatorEpoch, TxnStart: e.txnStart, Cached: e.n,
+			CoordinatorEpoch: e.coordinatorEpoch, TxnStart: e.txnStart, Cached: e.n, LastOffset: last,
 		})
 	}
 	return out
