@@ -92,6 +92,7 @@ func (q *alterQueue) answered(items []alterItem, r *controller.AlterPartitionsRe
 			}
 		case controller.IneligibleReplica:
 			q.b.w.rare.hit(CandidateIneligible)
+			q.b.w.logf(&q.b.node, "refused: %v", a.Result)
 			q.refuse(i, replica.RefusedIneligible)
 		case controller.FencedLeaderEpoch, controller.InvalidUpdateVersion, controller.InvalidRequest,
 			controller.UnknownTopicID, controller.UnknownTopic, controller.NewLeaderElected:

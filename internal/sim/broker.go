@@ -102,6 +102,9 @@ func (b *broker) readDisk() {
 	if err = b.fs.MkdirAll(logDir); err != nil {
 		b.w.fail("%s: %v", b.name, err)
 	}
+	if err = b.fs.SyncDir("/"); err != nil {
+		b.w.fail("%s: %v", b.name, err)
+	}
 	if b.previous, b.clean, err = commitlog.ReadCleanShutdown(b.fs, logDir); err != nil {
 		b.w.fail("%s: %v", b.name, err)
 	}
@@ -392,6 +395,7 @@ func (b *broker) heartbeat() {
 				b.closeCleanly()
 				return
 			}
+			b.assignDirs()
 			if r.Fenced || b.stopping {
 				wait = 50 * ms
 			}
@@ -400,4 +404,20 @@ func (b *broker) heartbeat() {
 		}
 		w.after(wait, &b.node, "heartbeat", b.heartbeat)
 	})
+}
+
+// assignDirs tells the controller in which directory the replicas are, where
+// the metadata says otherwise (KIP-858).
+func (b *broker) assignDirs() {
+	req := &controller.AssignReplicasToDirs{Broker: model.BrokerID(b.id), Epoch: b.epoch}
+	for _, h := range b.hosted {
+		if _, p, ok := b.img.Partition(h.tp); ok && p.Dir(req.Broker) != b.dir {
+			req.Assignments = append(req.Assignments, controller.DirAssignment{
+				Dir: b.dir, Partition: model.TopicIDPartition{TopicID: h.id, Partition: h.tp.Partition},
+			})
+		}
+	}
+	if len(req.Assignments) > 0 {
+		b.askController("assign dirs", req, func(any, error) {})
+	}
 }

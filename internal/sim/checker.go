@@ -32,6 +32,7 @@ type ledger struct {
 	leaders map[model.LeaderEpoch]model.BrokerID
 	seqs    map[model.ProducerID]int32 // next expected
 	where   map[producerSeq]model.Offset
+	last    map[model.ProducerID]model.Offset // where its last batch is
 	acked   int
 }
 
@@ -62,7 +63,7 @@ func (c *checker) ledger(tp model.TopicPartition) *ledger {
 	if l == nil {
 		l = &ledger{
 			tp: tp, leaders: map[model.LeaderEpoch]model.BrokerID{}, seqs: map[model.ProducerID]int32{},
-			where: map[producerSeq]model.Offset{},
+			where: map[producerSeq]model.Offset{}, last: map[model.ProducerID]model.Offset{},
 		}
 		c.ledgers[tp] = l
 	}
@@ -80,19 +81,7 @@ func (l *ledger) at(off model.Offset) int {
 	return i
 }
 
-// broker looks at every replica of a broker that was touched.
-func (c *checker) broker(b *broker) {
-	if !b.up {
-		return
-	}
-	for _, h := range b.hosted {
-		c.replica(h)
-		if c.w.err != nil {
-			return
-		}
-	}
-}
-
+// replica looks at a replica after each of its changes.
 func (c *checker) replica(h *hosted) {
 	w, l := c.w, c.ledger(h.tp)
 	hw, end, start := h.p.HighWatermark(), h.p.Log().End(), h.p.LogStart()
@@ -202,6 +191,7 @@ func (l *ledger) see(b record.Batch, mayAdd bool, c *checker) error {
 		}
 		l.seqs[id] = b.LastSequence() + 1
 		l.where[producerSeq{id, b.BaseSequence()}] = got.base
+		l.last[id] = got.base
 	}
 	c.w.mix(uint64(got.sum))
 	return nil
@@ -369,6 +359,18 @@ func (c *checker) settleAcks() {
 func (c *checker) isCommitted(tp model.TopicPartition, id model.ProducerID, seq int32) bool {
 	_, ok := c.ledger(tp).where[producerSeq{id, seq}]
 	return ok
+}
+
+// lastOfProducers is the lowest offset at which the last batch of an idempotent
+// producer is.
+func (c *checker) lastOfProducers(tp model.TopicPartition) model.Offset {
+	low := model.Offset(1 << 62)
+	for _, p := range c.w.clients.producers {
+		if p.tp == tp && p.pid != model.NoProducerID {
+			low = min(low, c.ledger(tp).last[p.pid])
+		}
+	}
+	return low
 }
 
 // deleted notes that an administrator deleted records.

@@ -107,6 +107,7 @@ type producerClient struct {
 	pid   model.ProducerID
 	seq   int32
 	sent  int
+	known bool       // the first batch was acknowledged
 	queue []*sending // not acknowledged, oldest first
 }
 
@@ -114,6 +115,8 @@ type sending struct {
 	seq   int32
 	batch []byte
 	out   bool // a request is in flight
+	tried bool
+	again bool // it was sent before
 	done  bool
 }
 
@@ -156,12 +159,16 @@ func (p *producerClient) make() {
 	p.sent++
 }
 
-// pump sends what is not out.
+// pump sends what is not out. A batch that is sent again goes alone, and so does
+// the very first: a broker takes any first sequence of a producer.
 func (p *producerClient) pump() {
 	to, _ := p.w.leaderOf(p.tp)
-	for _, s := range p.queue {
+	for i, s := range p.queue {
 		if s.out || s.done {
 			continue
+		}
+		if i > 0 && p.acks == -1 && (s.again || !p.known || p.queue[0].again) {
+			return
 		}
 		if to == nil {
 			p.w.after(100*ms, &p.node, "retry", p.pump)
@@ -172,32 +179,33 @@ func (p *producerClient) pump() {
 }
 
 func (p *producerClient) send(s *sending, to *broker) {
-	s.out = true
+	s.out, s.again = true, s.again || s.tried
+	s.tried = true
 	w := p.w
 	w.call(&p.node, &to.node, fromClient, "produce", w.cfg.Timeout+w.cfg.Timeout/2,
 		func(reply func(any)) { to.produce(p.tp, s.batch, p.acks, reply) },
 		func(resp any, err error) {
 			s.out = false
-			if r, ok := resp.(produced); ok && err == nil {
+			r, ok := resp.(produced)
+			if ok && err == nil {
 				err = r.err
 			}
-			p.answered(s, err)
+			p.answered(s, err, r.late)
 		})
 }
 
-func (p *producerClient) answered(s *sending, err error) {
+func (p *producerClient) answered(s *sending, err error, late bool) {
 	if p.acks != -1 {
 		s.done = true // nobody waits for it
 	}
+	if err != nil {
+		p.w.logf(&p.node, "batch %d of %s: %v", s.seq, p.tp, err)
+	}
 	switch {
 	case err == nil:
-		s.done = true
+		s.done, p.known = true, true
 	case errors.Is(err, producer.ErrOutOfOrderSequence):
-		// One before it is still on its way; if none is, a record was lost.
-		if p.queue[0] == s && !p.w.check.isCommitted(p.tp, p.pid, s.seq) {
-			p.w.fail("producer %d: first unacknowledged batch %d of %s is out of order: %v", p.pid, s.seq, p.tp, err)
-		}
-		p.w.rare.hit(OutOfOrderRetried)
+		p.outOfOrder(s, err, late)
 	case errors.Is(err, partition.ErrNotEnoughReplicas):
 		p.w.rare.hit(UnderMinISR)
 	case errors.Is(err, producer.ErrInvalidProducerEpoch) || errors.Is(err, record.ErrInvalid) || errors.Is(err, record.ErrCorrupt):
@@ -206,8 +214,26 @@ func (p *producerClient) answered(s *sending, err error) {
 	for len(p.queue) > 0 && p.queue[0].done {
 		p.queue = p.queue[1:]
 	}
-	if err != nil && p.acks == -1 {
+	if s.done {
+		p.pump()
+	} else if p.acks == -1 {
+		s.again = true
 		p.w.after(50*ms+p.w.upTo(50*ms), &p.node, "retry", p.pump)
+	}
+}
+
+// outOfOrder: either one before it is still on its way, or it was written and
+// the leader has forgotten so, because a producer snapshot holds only the last
+// batch, as Kafka's does. If neither is true, a record was lost.
+func (p *producerClient) outOfOrder(s *sending, err error, late bool) {
+	switch {
+	case p.queue[0] != s || late:
+		p.w.rare.hit(OutOfOrderRetried)
+	case p.w.check.isCommitted(p.tp, p.pid, s.seq):
+		p.w.rare.hit(DuplicateForgotten)
+		s.done = true
+	default:
+		p.w.fail("producer %d: first unacknowledged batch %d of %s is out of order: %v", p.pid, s.seq, p.tp, err)
 	}
 }
 
@@ -256,14 +282,22 @@ func (k *consumerClient) poll() {
 	w.call(&k.node, &to.node, fromConsumer, "consume", w.cfg.Timeout,
 		func(reply func(any)) { reply(to.consume(k, asks)) },
 		func(resp any, err error) {
-			if c, ok := resp.(consumed); ok && err == nil {
+			c, ok := resp.(consumed)
+			if ok && err == nil {
 				k.got(&c)
+			}
+			if len(c.records) > 0 {
+				w.after(ms, &k.node, "consume", k.poll)
+				return
 			}
 			again()
 		})
 }
 
 func (k *consumerClient) got(c *consumed) {
+	if c.err != nil {
+		k.w.logf(&k.node, "at %d: %v", k.offset, c.err)
+	}
 	if errors.Is(c.err, partition.ErrOffsetOutOfRange) && c.logStart > k.offset {
 		k.offset = c.logStart
 		return

@@ -77,6 +77,12 @@ func (c *ctl) catchUp() {
 			c.w.fail("%s: %v", c.name, err)
 			return
 		}
+		if e := c.q.entries[c.applied].epoch; e > c.knownEpoch {
+			c.knownEpoch, c.knownLeader = e, 0
+			if c.term > 0 && c.term < e || c.coming > 0 && c.coming < e {
+				c.resign() // somebody else has led since
+			}
+		}
 		c.applied++
 	}
 	if c.term > 0 {

@@ -187,6 +187,7 @@ func (b *broker) drop(h *hosted) {
 func (b *broker) perform(h *hosted) {
 	var ready purgatory.Ready
 	h.p.Perform(&ready)
+	b.w.check.replica(h)
 	ready.Run()
 	b.touch()
 }

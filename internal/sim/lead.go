@@ -177,6 +177,7 @@ func (b *broker) wakeParked() {
 type produced struct {
 	err  error
 	base model.Offset
+	late bool // by a leader that is not the leader any more
 }
 
 // produce appends one batch for a client.
@@ -191,7 +192,9 @@ func (b *broker) produce(tp model.TopicPartition, batch []byte, acks int16, repl
 		AcksAll: acks == -1, Origin: producer.Client, ZstdAllowed: true, Epoch: model.NoLeaderEpoch,
 	})
 	if err != nil || acks != -1 {
-		reply(produced{err: err, base: a.Base})
+		_, m, _ := b.w.quorum.image().Partition(tp)
+		_, epoch := h.p.Leads()
+		reply(produced{err: err, base: a.Base, late: m.LeaderEpoch != epoch})
 		b.flushLeader(h)
 		b.perform(h)
 		return

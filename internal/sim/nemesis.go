@@ -289,7 +289,8 @@ func (n *nemesis) reassign() {
 		Partitions: []controller.Reassign{{Partition: tp, Replicas: to}}}, func(any, error) {})
 }
 
-// deleteRecords moves the log start of a partition up.
+// deleteRecords moves the log start of a partition up, but leaves each
+// idempotent producer its last batch: that is all that is known of it.
 func (n *nemesis) deleteRecords() {
 	w := n.w
 	for _, b := range w.brokers {
@@ -302,7 +303,11 @@ func (n *nemesis) deleteRecords() {
 			if !leads || !ok || p.LeaderEpoch != epoch || h.p.HighWatermark() == h.p.LogStart() {
 				continue
 			}
-			at := h.p.LogStart() + model.Offset(w.upTo(int64(h.p.HighWatermark()-h.p.LogStart())))
+			limit := min(h.p.HighWatermark(), w.check.lastOfProducers(h.tp))
+			if limit <= h.p.LogStart() {
+				continue
+			}
+			at := h.p.LogStart() + 1 + model.Offset(w.upTo(int64(limit-h.p.LogStart())))
 			w.logf(&b.node, "deletes records of %s before %d", h.tp, at)
 			if _, err := h.p.DeleteRecords(at); err != nil {
 				w.fail("%s: delete records: %v", b.name, err)

@@ -6,6 +6,7 @@ import "errors"
 var (
 	errTimeout = errors.New("no answer in time")
 	errRefused = errors.New("connection refused")
+	errBroken  = errors.New("connection broken")
 )
 
 // network carries messages between nodes, over one connection per pair and
@@ -15,6 +16,10 @@ type network struct {
 	conns map[connKey]*conn
 	cuts  map[[2]int]int // one-way cuts by (from, to)
 	calm  bool           // no losses: faults have ended, or must not add up
+}
+
+func (t *network) init(w *World) {
+	t.w, t.conns, t.cuts = w, map[connKey]*conn{}, map[[2]int]int{}
 }
 
 // purpose separates connections, which do not order each other's messages.
@@ -29,21 +34,36 @@ const (
 )
 
 type connKey struct {
-	a, b int
-	p    purpose
+	client, server int
+	p              purpose
 }
 
-// conn is one direction of a connection.
+// conn is a connection. When a message is lost, the ones behind it are lost
+// too, until both ends have found out and the client makes a new one.
 type conn struct {
-	last int64 // when the last message arrives
-	gen  int   // raised when it breaks
+	last  [2]int64 // when the last message arrives at the server, at the client
+	gen   int      // raised when it breaks
+	dead  int64    // broken until then
+	calls []*call  // without an answer
 }
 
-func (t *network) conn(from, to *node, p purpose) *conn {
-	if t.conns == nil {
-		t.conns, t.cuts = map[connKey]*conn{}, map[[2]int]int{}
+// call is a request and its answer.
+type call struct {
+	from *node
+	life int
+	over bool
+	done func(resp any, err error)
+}
+
+func (c *call) finish(resp any, err error) {
+	if !c.over && c.from.life == c.life {
+		c.over = true
+		c.done(resp, err)
 	}
-	k := connKey{from.id, to.id, p}
+}
+
+func (t *network) conn(client, server *node, p purpose) *conn {
+	k := connKey{client.id, server.id, p}
 	c := t.conns[k]
 	if c == nil {
 		c = &conn{}
@@ -53,12 +73,7 @@ func (t *network) conn(from, to *node, p purpose) *conn {
 }
 
 // cut stops what from sends to to; undone by heal.
-func (t *network) cut(from, to *node) {
-	if t.cuts == nil {
-		t.conns, t.cuts = map[connKey]*conn{}, map[[2]int]int{}
-	}
-	t.cuts[[2]int{from.id, to.id}]++
-}
+func (t *network) cut(from, to *node) { t.cuts[[2]int{from.id, to.id}]++ }
 
 func (t *network) heal(from, to *node) {
 	k := [2]int{from.id, to.id}
@@ -72,9 +87,28 @@ func (t *network) isCut(from, to *node) bool { return t.cuts[[2]int{from.id, to.
 // reset breaks every connection between two nodes.
 func (t *network) reset(a, b *node) {
 	for p := toController; p <= fromConsumer; p++ {
-		t.conn(a, b, p).gen++
-		t.conn(b, a, p).gen++
+		for _, pair := range [][2]*node{{a, b}, {b, a}} {
+			if c := t.conns[connKey{pair[0].id, pair[1].id, p}]; c != nil {
+				t.lose(c, pair[0])
+			}
+		}
 	}
+}
+
+// lose breaks a connection; the client finds out a little later.
+func (t *network) lose(c *conn, client *node) {
+	if t.w.now < c.dead {
+		return
+	}
+	c.gen++
+	c.dead = t.w.now + 20*ms + t.w.upTo(400*ms)
+	t.w.after(c.dead-t.w.now, client, "connection broken", func() {
+		calls := c.calls
+		c.calls = nil
+		for _, k := range calls {
+			k.finish(nil, errBroken)
+		}
+	})
 }
 
 func (t *network) latency() int64 {
@@ -85,23 +119,23 @@ func (t *network) latency() int64 {
 	return s.LatencyMin + t.w.upTo(s.LatencyMax)
 }
 
-// send delivers fn to the present life of to. // invariant 3
-func (t *network) send(from, to *node, p purpose, kind string, fn, refused func()) {
+// send delivers fn to the present life of to, over a connection that client
+// made. // invariant 3
+func (t *network) send(c *conn, client, from, to *node, kind string, fn func()) {
 	w := t.w
-	c := t.conn(from, to, p)
+	if w.now < c.dead {
+		return
+	}
 	if t.isCut(from, to) || !t.calm && w.rng.IntN(1000) < w.cfg.DropPerMille {
-		c.gen++
-		t.conn(to, from, p).gen++
+		t.lose(c, client)
 		return
 	}
-	if !to.up {
-		if refused != nil && !t.isCut(to, from) {
-			w.after(t.latency(), from, "refused", refused)
-		}
-		return
+	way := 0
+	if to == client {
+		way = 1
 	}
-	at := max(w.now+t.latency(), c.last)
-	c.last = at
+	at := max(w.now+t.latency(), c.last[way])
+	c.last[way] = at
 	gen := c.gen
 	w.after(at-w.now, to, kind, func() {
 		if c.gen == gen {
@@ -114,21 +148,25 @@ func (t *network) send(from, to *node, p purpose, kind string, fn, refused func(
 // at most once, at any time; done runs at from, exactly once, if from lives.
 func (w *World) call(from, to *node, p purpose, kind string, timeout int64,
 	serve func(reply func(any)), done func(resp any, err error)) {
-	over := false
-	finish := func(resp any, err error) {
-		if !over {
-			over = true
-			done(resp, err)
+	t, k := &w.net, &call{from: from, life: from.life, done: done}
+	c := t.conn(from, to, p)
+	w.after(timeout, from, kind+" timeout", func() { k.finish(nil, errTimeout) })
+	if !to.up {
+		if !t.isCut(from, to) && !t.isCut(to, from) {
+			w.after(t.latency(), from, kind+" refused", func() { k.finish(nil, errRefused) })
 		}
+		return
 	}
-	w.after(timeout, from, kind+" timeout", func() { finish(nil, errTimeout) })
+	for len(c.calls) > 0 && c.calls[0].over {
+		c.calls = c.calls[1:]
+	}
+	c.calls = append(c.calls, k)
 	life := from.life
-	w.net.send(from, to, p, kind, func() {
+	t.send(c, from, from, to, kind, func() {
 		serve(func(resp any) {
-			if from.life != life {
-				return
+			if from.life == life {
+				t.send(c, from, to, from, kind+" answer", func() { k.finish(resp, nil) })
 			}
-			w.net.send(to, from, p, kind+" answer", func() { finish(resp, nil) }, nil)
 		})
-	}, func() { finish(nil, errRefused) })
+	})
 }

@@ -16,6 +16,7 @@ type quorum struct {
 	end     model.Offset
 	epoch   model.LeaderEpoch
 	leader  *ctl
+	life    int   // of the leader's process when it was elected
 	sick    int64 // since when the leader is not fit to lead, 0: it is
 	pending *proposal
 	truth   *metadata.Loader // the state after every committed batch
@@ -79,7 +80,7 @@ func (q *quorum) fit(c *ctl) bool {
 
 // tick elects when there has been no fit leader for an election time-out.
 func (q *quorum) tick() {
-	if q.leader != nil && q.fit(q.leader) {
+	if q.leader != nil && q.leader.life == q.life && q.fit(q.leader) {
 		q.sick = 0
 		return
 	}
@@ -91,7 +92,7 @@ func (q *quorum) tick() {
 	}
 	var fit []*ctl
 	for _, c := range q.ctls {
-		if c != q.leader && q.fit(c) {
+		if (c != q.leader || c.life != q.life) && q.fit(c) {
 			fit = append(fit, c)
 		}
 	}
@@ -113,7 +114,7 @@ func (q *quorum) elect(c *ctl) {
 		}
 	}
 	q.epoch++
-	q.leader, q.sick = c, 0
+	q.leader, q.life, q.sick = c, c.life, 0
 	q.w.logf(&c.node, "elected by the quorum, epoch %d", q.epoch)
 	epoch := q.epoch
 	q.w.after(q.w.net.latency(), &c.node, "elected", func() { c.elected(epoch) })
@@ -122,7 +123,7 @@ func (q *quorum) elect(c *ctl) {
 // propose commits b after a while, unless the leader changes. done runs at c
 // after the commit; if the batch is lost, it never runs.
 func (q *quorum) propose(c *ctl, epoch model.LeaderEpoch, b record.Batch, done func()) {
-	if q.leader != c || q.epoch != epoch || q.pending != nil {
+	if q.leader != c || q.life != c.life || q.epoch != epoch || q.pending != nil {
 		return // deposed: its tick will tell it
 	}
 	p := &proposal{from: c, epoch: epoch, batch: b, done: done}
@@ -134,7 +135,7 @@ func (q *quorum) tryCommit(p *proposal) {
 	switch {
 	case q.pending != p:
 		return
-	case !q.fit(p.from):
+	case !q.fit(p.from) || p.from.life != q.life:
 		q.w.after(50*ms, nil, "commit", func() { q.tryCommit(p) })
 		return
 	}

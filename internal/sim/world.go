@@ -87,7 +87,7 @@ func NewWorld(seed uint64, keepLog bool) *World {
 		w.log = &strings.Builder{}
 	}
 	w.cfg = drawSwarm(w.rng)
-	w.net.w = w
+	w.net.init(w)
 	w.check = newChecker(w)
 	w.quorum = newQuorum(w)
 	for i := 1; i <= w.cfg.Brokers; i++ {
@@ -149,7 +149,6 @@ func (w *World) settle() {
 		b := w.touched[0]
 		w.touched = w.touched[1:]
 		b.isTouched = false
-		w.check.broker(b)
 		b.wakeParked()
 	}
 	w.check.settleAcks()
