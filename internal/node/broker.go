@@ -13,7 +13,9 @@ import (
 	"tidemark/internal/broker"
 	"tidemark/internal/config"
 	"tidemark/internal/controller"
+	"tidemark/internal/coordinator"
 	"tidemark/internal/fetcher"
+	"tidemark/internal/group"
 	"tidemark/internal/journal"
 	"tidemark/internal/metadata"
 	"tidemark/internal/model"
@@ -37,19 +39,26 @@ type brokers struct {
 	channels  []*observer.Channel
 	remote    *observer.Remote // nil with the controller role
 	forward   *observer.Channel
-	waiting   []*purgatory.Purgatory
+	ids       *observer.Channel // of producers
+	groups    *coordinator.Coordinator
+
+	metadataDir model.DirectoryID
+	dead        chan error // a directory without which the process can't go on has failed
+	waiting     []*purgatory.Purgatory
 }
 
 // openBrokers builds the role. local is this node's own metadata log, nil
 // without the controller role.
 func openBrokers(o Options, id identity, events *journal.Journal, listeners []peer.Listener, local observer.Source) (*brokers, error) {
 	c := o.Config
-	b := &brokers{cfg: c}
+	b := &brokers{cfg: c, metadataDir: id.dirs[c.MetadataDir], dead: make(chan error, 1)}
 	if err := b.openObserver(o, id, events, local); err != nil {
 		return nil, err
 	}
 	heartbeats, alter, assign := b.channel("heartbeat"), b.channel("alter-partition"), b.channel("directory-assignments")
-	b.forward = b.channel("forwarding")
+	b.forward, b.ids = b.channel("forwarding"), b.channel("producer-ids")
+	b.groups = coordinator.New(coordinator.Config{Groups: groupConfig(c), CommitTimeout: c.Groups.OffsetsCommitTimeout, RetentionCheck: c.Groups.OffsetsRetentionCheck,
+		Image: b.observer.Image, Now: time.Now, Logger: o.Log.With("logger", "group.coordinator")})
 	b.fetchers = fetcher.New(fetcher.Config{
 		Self: c.NodeID, BrokerEpoch: func() model.BrokerEpoch { return b.lifecycle.Epoch() },
 		Version: func() int16 { return peer.FetchVersion(b.observer.Image().MetadataVersion()) },
@@ -62,8 +71,8 @@ func openBrokers(o Options, id identity, events *journal.Journal, listeners []pe
 	b.broker, err = broker.Open(broker.Config{
 		Self: c.NodeID, Epoch: func() model.BrokerEpoch { return b.lifecycle.Epoch() }, FS: vfs.OS, Dirs: logDirs(c, id),
 		Listener: c.InterBrokerListener, Defaults: c.Topics.Defaults,
-		Fetchers: b.fetchers, Alter: alter, Assign: assign, Events: events, Log: o.Log.With("logger", "broker"), Now: time.Now,
-		DirFailed:  func(id model.DirectoryID, _ int) { b.lifecycle.DirFailed(id) },
+		Fetchers: b.fetchers, Alter: alter, Assign: assign, Coordinators: b.groups, Events: events, Log: o.Log.With("logger", "broker"), Now: time.Now,
+		DirFailed:  b.dirFailed,
 		LagTimeMax: c.Replication.LagTimeMax, HighWatermarks: c.Replication.HighWatermarkCheckpoint,
 		RecoveryPoints: c.Storage.RecoveryPointCheckpoint, Retention: c.Storage.RetentionCheck, InitialDelay: c.Storage.InitialTaskDelay,
 		ProducerExpiry: c.Replication.ProducerIDExpiration, RecoveryThreads: c.Storage.RecoveryThreads,
@@ -79,6 +88,7 @@ func openBrokers(o Options, id identity, events *journal.Journal, listeners []pe
 		DirFailureTimeout: c.Lifecycle.DirFailureTimeout,
 	})
 	b.observer.Subscribe(b.broker.Apply)
+	b.observer.Subscribe(b.groups.MetadataChanged)
 	b.observer.Subscribe(func(img *metadata.Image, _ *metadata.Delta) { b.lifecycle.Published(img) })
 	b.register(id)
 	return b, nil
@@ -90,6 +100,13 @@ func logDirs(c *config.Config, id identity) []broker.Dir {
 		out = append(out, broker.Dir{Path: d, ID: id.dirs[d]})
 	}
 	return out
+}
+
+func groupConfig(c *config.Config) group.Config {
+	g := group.DefaultConfig()
+	g.InitialRebalanceDelay, g.MinSession, g.MaxSession = c.Groups.InitialRebalanceDelay, c.Groups.MinSession, c.Groups.MaxSession
+	g.MaxSize, g.OffsetsRetention, g.MetadataMax = c.Groups.MaxSize, c.Groups.OffsetsRetention, c.Groups.OffsetMetadataMax
+	return g
 }
 
 func supportedFeatures() []peer.Feature {
@@ -169,11 +186,15 @@ func (b *brokers) register(id identity) {
 		Self: c.NodeID, Partitions: b.broker, Produces: b.purgatory(), Fetches: b.purgatory(), Deletes: b.purgatory(),
 		Sessions: b.sessions, FetchMaxBytes: c.Replication.FetchMaxBytesClient, RackAware: c.Replication.Selector == "rack",
 	})
-	var create api.TopicCreator
+	create := newCreator(b.forward, c)
+	api.RegisterGroups(b.handlers, b.groups, b.broker, create)
+	api.RegisterInitProducerID(b.handlers, coordinator.NewProducerIDs(c.NodeID, func() model.BrokerEpoch { return b.lifecycle.Epoch() }, b.ids))
+	api.RegisterDescribeReplicas(b.handlers, b.broker, b.forward)
+	var auto api.TopicCreator
 	if c.Topics.AutoCreate {
-		create = newCreator(b.forward)
+		auto = create
 	}
-	api.RegisterMetadata(b.handlers, c.NodeID, id.cluster, b.broker, create)
+	api.RegisterMetadata(b.handlers, c.NodeID, id.cluster, b.broker, auto)
 	api.RegisterDescribeCluster(b.handlers, c.NodeID, id.cluster, b.broker, nil)
 	api.RegisterForwarding(b.handlers, b.forward, servedByControllers)
 	api.RegisterApiVersions(b.handlers, func() api.Features { return featuresOf(b.observer.Image()) })
@@ -190,9 +211,20 @@ func (b *brokers) start() {
 	}()
 }
 
+// dirFailed reports a directory that went offline. Without any, or without the
+// one that holds the metadata, the process ends as Kafka's does.
+func (b *brokers) dirFailed(id model.DirectoryID, left int) {
+	b.lifecycle.DirFailed(id)
+	if left == 0 || id == b.metadataDir {
+		select {
+		case b.dead <- fmt.Errorf("log directory %s failed, %d left: %w", id, left, observer.ErrNoDirectoryLeft):
+		default: // the process is ending already
+		}
+	}
+}
+
 // stop leaves the cluster, closes the logs and writes what a clean start needs.
 func (b *brokers) stop(stopListeners func()) {
-	clean := true
 	if b.cfg.Lifecycle.ControlledShutdown {
 		ctx, cancel := context.WithTimeout(context.Background(), controlledShutdownLimit)
 		b.lifecycle.Shutdown(ctx)
@@ -203,8 +235,8 @@ func (b *brokers) stop(stopListeners func()) {
 	for _, p := range b.waiting {
 		p.Close()
 	}
-	epoch := b.lifecycle.Epoch()
-	b.broker.Close(clean, epoch)
+	b.groups.Close()
+	b.broker.Close(true, b.lifecycle.Epoch())
 	_ = b.observer.Close() // the metadata log is read again if it wasn't closed well
 	if b.remote != nil {
 		b.remote.Close()
@@ -225,6 +257,8 @@ func (b *brokers) failed(report func(error)) {
 	select {
 	case err := <-b.lifecycle.Failed():
 		report(fmt.Errorf("%w: %w", errLifecycle, err))
+	case err := <-b.dead:
+		report(err)
 	case err := <-b.observer.Failed():
 		report(fmt.Errorf("%w: %w", errLifecycle, err))
 	}

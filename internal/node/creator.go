@@ -4,10 +4,13 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
 	"tidemark/internal/api"
+	"tidemark/internal/config"
+	"tidemark/internal/group"
 	"tidemark/internal/peer"
 	"tidemark/internal/wire"
 )
@@ -20,13 +23,19 @@ type topicChannel interface {
 // creator creates topics that clients name before they exist. One request per
 // name is under way at a time. Safe for concurrent use.
 type creator struct {
-	to topicChannel
+	to       topicChannel
+	internal map[string]peer.NewTopic // topics that are made in a way of their own
+	others   bool                     // auto.create.topics.enable
 
 	mu      sync.Mutex
 	pending map[string]bool
 }
 
-func newCreator(to topicChannel) *creator { return &creator{to: to, pending: map[string]bool{}} }
+func newCreator(to topicChannel, c *config.Config) *creator {
+	offsets := peer.NewTopic{Name: group.OffsetsTopic, Partitions: c.Groups.OffsetsPartitions, Replicas: c.Groups.OffsetsReplication,
+		Configs: map[string]string{"cleanup.policy": "compact", "compression.type": "producer", "segment.bytes": strconv.FormatInt(c.Groups.OffsetsSegmentBytes, 10)}}
+	return &creator{to: to, pending: map[string]bool{}, others: c.Topics.AutoCreate, internal: map[string]peer.NewTopic{offsets.Name: offsets}}
+}
 
 const (
 	createTimeout  = 30 * time.Second
@@ -39,9 +48,13 @@ func (c *creator) CreateAsync(names []string) {
 	c.mu.Lock()
 	var todo []peer.NewTopic
 	for _, n := range names {
-		if !c.pending[n] && len(c.pending) < maxPendingName {
+		topic, internal := c.internal[n]
+		if !internal {
+			topic = peer.NewTopic{Name: n, Partitions: -1, Replicas: -1}
+		}
+		if (internal || c.others) && !c.pending[n] && len(c.pending) < maxPendingName {
 			c.pending[n] = true
-			todo = append(todo, peer.NewTopic{Name: n, Partitions: -1, Replicas: -1})
+			todo = append(todo, topic)
 		}
 	}
 	c.mu.Unlock()

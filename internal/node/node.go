@@ -53,6 +53,7 @@ type Node struct {
 	httpAddr string
 	metrics  *prometheus.Registry
 	tracker  *tracker
+	others   *leaders // nil without the broker role
 	cancel   context.CancelFunc
 	failures chan error
 	stopOnce sync.Once
@@ -163,6 +164,7 @@ func (n *Node) openRoles() error {
 		return err
 	}
 	n.brk.observer.Subscribe(n.tracker.saw)
+	n.others = newLeaders(c.InterBrokerListener, fmt.Sprintf("broker-%d-state", c.NodeID))
 	n.servers, err = n.listen(func(l config.Listener) bool { return !l.Controller }, n.brk.handlers)
 	return err
 }
@@ -321,6 +323,9 @@ func (n *Node) Kill() {
 func (n *Node) release() {
 	if n.http != nil {
 		_ = n.http.Close()
+	}
+	if n.others != nil {
+		n.others.close()
 	}
 	if n.journal != nil {
 		_ = n.journal.Close()

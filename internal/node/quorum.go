@@ -2,8 +2,6 @@ package node
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -29,7 +27,7 @@ import (
 type controllers struct {
 	quorum   *quorum.Node
 	active   *active.Controller
-	links    *peer.RaftLinks
+	links    *quorum.Links
 	handlers *api.Handlers
 	conns    *api.BrokerConns
 }
@@ -51,22 +49,23 @@ func openControllers(o Options, id identity, self metadata.Endpoint, evidence fu
 	}
 	ctl := &controllers{}
 	opts := peer.Options{ClientID: fmt.Sprintf("raft-client-%d", c.NodeID), RequestTimeout: c.Quorum.RequestTimeout}
-	ctl.links = peer.NewRaftLinks(opts, func(addr string) { ctl.peerBroken(addr) })
+	ctl.links = quorum.NewLinks(opts)
 	logConfig := commitlog.DefaultConfig()
 	logConfig.SegmentBytes = c.Quorum.SegmentBytes
 	ctl.quorum, err = quorum.Open(quorum.Config{
 		NodeID: c.NodeID, DirectoryID: id.dirs[c.MetadataDir], ClusterID: id.cluster,
 		Dir: filepath.Join(c.MetadataDir, metadataDirName), FS: vfs.OS, Voters: voters,
-		Transport: &transport{links: ctl.links, opts: opts}, Endpoint: self,
+		Transport: ctl.links, Endpoint: self,
 		SnapshotBytes: c.Quorum.SnapshotBytes, SnapshotInterval: c.Quorum.SnapshotInterval,
 		LogConfig: logConfig, Log: o.Log.With("logger", "quorum"),
 	})
 	if err != nil {
 		return nil, err
 	}
+	ctl.links.Bind(ctl.quorum)
 	ctl.active = active.New(active.Config{
 		Core: coreConfig(c, id, features), Quorum: ctl.quorum, Evidence: evidence,
-		Probe: probe(c, opts), Log: o.Log.With("logger", "controller"),
+		Probe: probe(c, ctl.links), Log: o.Log.With("logger", "controller"),
 	})
 	ctl.conns = api.NewBrokerConns(ctl.active.BrokerDisconnected)
 	ctl.handlers = api.New(api.Options{Controller: true, Admit: ctl.conns.Admit})
@@ -146,49 +145,12 @@ func address(e metadata.Endpoint) string {
 	return net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port)))
 }
 
-// peerBroken tells the quorum whose connection broke.
-func (ctl *controllers) peerBroken(addr string) {
-	for _, v := range ctl.quorum.Image().Voters {
-		for _, e := range v.Endpoints {
-			if address(e) == addr {
-				ctl.quorum.PeerBroken(v.ID)
-				return
-			}
-		}
-	}
-}
-
-// transport carries Raft frames over the controllers' listeners.
-type transport struct {
-	links *peer.RaftLinks
-	opts  peer.Options
-}
-
-// Call implements quorum.Transport.
-func (t *transport) Call(ctx context.Context, to quorum.Peer, frame []byte) ([]byte, error) {
-	return t.links.Call(ctx, address(to.Endpoint), frame)
-}
-
-// Probe implements quorum.Transport.
-func (t *transport) Probe(ctx context.Context, to quorum.Peer) error {
-	return refusal(peer.Probe(ctx, address(to.Endpoint), t.opts))
-}
-
-func refusal(err error) error {
-	if errors.Is(err, peer.ErrRefused) {
-		return fmt.Errorf("%w: %w", quorum.ErrRefused, err)
-	}
-	return err
-}
-
 // probe looks whether a broker's process still listens; nil turns probing off.
-func probe(c *config.Config, opts peer.Options) func(context.Context, metadata.Endpoint) error {
+func probe(c *config.Config, links *quorum.Links) func(context.Context, metadata.Endpoint) error {
 	if !c.FastFailureDetection {
 		return nil
 	}
-	return func(ctx context.Context, e metadata.Endpoint) error {
-		return refusal(peer.Probe(ctx, address(e), opts))
-	}
+	return links.ProbeEndpoint
 }
 
 // start begins to take part; the controllers' listener has to be open by then.
@@ -275,10 +237,4 @@ func featuresOf(img *metadata.Image) api.Features {
 	}
 	sortFeatures(&f)
 	return f
-}
-
-func randomSeed() uint64 {
-	var b [8]byte
-	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
-	return binary.BigEndian.Uint64(b[:])
 }

@@ -341,6 +341,6 @@ func eventOf(e controller.Evidence) journal.Event {
 		out.Leader, out.OldISR, out.NewISR = e.NewLeader, e.OldISR, e.NewISR
 		out.LeaderEpoch, out.PartitionEpoch = e.LeaderEpoch, e.PartitionEpoch
 	}
-	out.BrokerEpoch, out.Reason, out.Detail = e.Epoch, e.Reason.String(), e.String()
+	out.Broker, out.BrokerEpoch, out.Reason, out.Detail = e.Broker, e.Epoch, e.Reason.String(), e.String()
 	return out
 }
