@@ -9,7 +9,7 @@ import (
 // Window is when to count: after a warm-up, until the time or the bytes are used up.
 type Window struct {
 	Warmup, Measure time.Duration
-	MaxBytes        int64  // both together, 0 for no limit; the warm-up takes at most a third
+	MaxBytes        int64  // 0 for no limit; a third for the warm-up, the rest after it
 	Started, Ended  func() // called at the edges, to read the brokers' CPU time; may be nil
 }
 
@@ -55,7 +55,11 @@ func (w Window) run(ctx context.Context, c *counter, r *Result) error {
 	}
 	begin, bytes, records := time.Now(), c.bytes.Load(), c.records.Load()
 	c.phase.Store(measuring)
-	w.wait(ctx, c, w.Measure, w.MaxBytes)
+	rest := w.MaxBytes - w.MaxBytes/3
+	if rest > 0 {
+		rest += bytes
+	}
+	w.wait(ctx, c, w.Measure, rest)
 	failed := c.err.Load()
 	c.phase.Store(over)
 	r.Bytes, r.Records, r.Took = c.bytes.Load()-bytes, c.records.Load()-records, time.Since(begin)
