@@ -165,7 +165,7 @@ func decodeOffsetValue(value []byte) (Offset, error) {
 	o.Metadata = r.str()
 	o.CommitTime = r.int64()
 	if v == 1 {
-		o.ExpireTime = r.int64()
+		o.ExpireTime = max(r.int64(), -1)
 	}
 	r.tags(func(tag uint64, field []byte) {
 		if tag == 0 && len(field) == len(o.TopicID) {
