@@ -367,6 +367,9 @@ func (b *broker) register() {
 	b.askController("register", req, func(resp any, err error) {
 		r, ok := resp.(*controller.RegisterBrokerResponse)
 		if err != nil || !ok || r.Failed() {
+			if ok && r.Code == controller.DuplicateRegistration {
+				b.w.rare.hit(RegistrationRefusedAsDuplicate)
+			}
 			b.w.after(100*ms+b.w.upTo(100*ms), &b.node, "register", b.register)
 			return
 		}

@@ -361,6 +361,15 @@ func (c *checker) isCommitted(tp model.TopicPartition, id model.ProducerID, seq 
 	return ok
 }
 
+// inLog tells whether a batch is in a replica above what was verified.
+func (c *checker) inLog(h *hosted, batch record.Batch) (found bool) {
+	_ = c.scan(h, h.verified, h.p.Log().End(), func(b record.Batch) error {
+		found = found || b.ProducerID() == batch.ProducerID() && b.BaseSequence() == batch.BaseSequence()
+		return nil
+	})
+	return found
+}
+
 // lastOfProducers is the lowest offset at which the last batch of an idempotent
 // producer is.
 func (c *checker) lastOfProducers(tp model.TopicPartition) model.Offset {
@@ -446,7 +455,8 @@ func (c *checker) final() {
 		c.w.mix(uint64(l.hw))
 		for _, b := range c.w.brokers {
 			h := b.find(l.tp)
-			if h == nil {
+			_, p, _ := c.w.quorum.image().Partition(l.tp)
+			if h == nil || !slices.Contains(p.Replicas, model.BrokerID(b.id)) {
 				continue
 			}
 			if h.p.LogStart() > l.start {

@@ -190,11 +190,11 @@ func (p *producerClient) send(s *sending, to *broker) {
 			if ok && err == nil {
 				err = r.err
 			}
-			p.answered(s, err, r.late)
+			p.answered(s, err, r)
 		})
 }
 
-func (p *producerClient) answered(s *sending, err error, late bool) {
+func (p *producerClient) answered(s *sending, err error, r produced) {
 	if p.acks != -1 {
 		s.done = true // nobody waits for it
 	}
@@ -205,7 +205,7 @@ func (p *producerClient) answered(s *sending, err error, late bool) {
 	case err == nil:
 		s.done, p.known = true, true
 	case errors.Is(err, producer.ErrOutOfOrderSequence):
-		p.outOfOrder(s, err, late)
+		p.outOfOrder(s, err, r)
 	case errors.Is(err, partition.ErrNotEnoughReplicas):
 		p.w.rare.hit(UnderMinISR)
 	case errors.Is(err, producer.ErrInvalidProducerEpoch) || errors.Is(err, record.ErrInvalid) || errors.Is(err, record.ErrCorrupt):
@@ -225,13 +225,14 @@ func (p *producerClient) answered(s *sending, err error, late bool) {
 // outOfOrder: either one before it is still on its way, or it was written and
 // the leader has forgotten so, because a producer snapshot holds only the last
 // batch, as Kafka's does. If neither is true, a record was lost.
-func (p *producerClient) outOfOrder(s *sending, err error, late bool) {
+func (p *producerClient) outOfOrder(s *sending, err error, r produced) {
 	switch {
-	case p.queue[0] != s || late:
+	case p.queue[0] != s || r.late:
 		p.w.rare.hit(OutOfOrderRetried)
 	case p.w.check.isCommitted(p.tp, p.pid, s.seq):
 		p.w.rare.hit(DuplicateForgotten)
 		s.done = true
+	case r.have: // not committed yet
 	default:
 		p.w.fail("producer %d: first unacknowledged batch %d of %s is out of order: %v", p.pid, s.seq, p.tp, err)
 	}

@@ -143,6 +143,9 @@ func (c *ctl) tick() {
 		c.lonely = c.w.now
 	} else if c.term > 0 && c.w.now-c.lonely > second {
 		c.resign() // a leader that reaches no majority steps down
+		if c.q.leader == c {
+			c.q.leader = nil
+		}
 	}
 	if c.term > 0 && !c.inFlight && !c.w.time().Before(c.core.NextTick()) {
 		c.propose(c.core.Tick(c.env(0)))

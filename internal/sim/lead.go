@@ -178,6 +178,7 @@ type produced struct {
 	err  error
 	base model.Offset
 	late bool // by a leader that is not the leader any more
+	have bool // the refused batch is in the leader's log
 }
 
 // produce appends one batch for a client.
@@ -194,7 +195,8 @@ func (b *broker) produce(tp model.TopicPartition, batch []byte, acks int16, repl
 	if err != nil || acks != -1 {
 		_, m, _ := b.w.quorum.image().Partition(tp)
 		_, epoch := h.p.Leads()
-		reply(produced{err: err, base: a.Base, late: m.LeaderEpoch != epoch})
+		have := errors.Is(err, producer.ErrOutOfOrderSequence) && b.w.check.inLog(h, batch)
+		reply(produced{err: err, base: a.Base, late: m.LeaderEpoch != epoch, have: have})
 		b.flushLeader(h)
 		b.perform(h)
 		return

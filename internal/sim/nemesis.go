@@ -210,13 +210,29 @@ func (n *nemesis) partition(why string, a, b []*node, both bool) {
 // while all else is well, and until its copies count no more. // invariant 4
 func (n *nemesis) loseDisk(b *broker, wipe bool) {
 	w := n.w
-	if !n.allWell() || !n.spare(b) {
-		return
-	}
+	n.hold, w.net.calm = true, true
 	for _, h := range n.heals {
 		h()
 	}
-	n.hold, w.net.calm = true, true
+	for _, x := range w.brokers { // nothing that was held up may still arrive late
+		for _, o := range append(n.others(x), n.controllers()...) {
+			w.net.reset(&x.node, o)
+		}
+	}
+	w.after(w.cfg.Session, nil, "lose disk", func() {
+		if b.up && n.allWell() && n.spare(b) {
+			n.losesDisk(b, wipe)
+		} else {
+			n.release()
+		}
+	})
+}
+
+// release ends the hold.
+func (n *nemesis) release() { n.hold, n.w.net.calm = false, n.w.now >= n.w.cfg.Heal }
+
+func (n *nemesis) losesDisk(b *broker, wipe bool) {
+	w := n.w
 	percent := []int{0, 50}[w.rng.IntN(2)]
 	b.die(percent)
 	b.lossy = true
@@ -236,7 +252,7 @@ func (n *nemesis) watchDisk(b *broker, event Event) {
 		return
 	}
 	n.w.rare.hit(event)
-	n.hold, n.w.net.calm = false, n.w.now >= n.w.cfg.Heal
+	n.release()
 }
 
 // allWell: every node runs and is unfenced, nothing is cut, and nothing that
