@@ -122,7 +122,8 @@ func (a *describeReplicasAPI) partition(
 		return out
 	}
 	out.LeaderID, out.LeaderEpoch, out.HighWatermark = int32(v.Leader), int32(v.LeaderEpoch), int64(v.HighWatermark)
-	state := func(id model.BrokerID, end model.Offset, fetched, caughtUp int64) kmsg.DescribeQuorumResponseTopicPartitionReplicaState {
+	type replicaState = kmsg.DescribeQuorumResponseTopicPartitionReplicaState
+	state := func(id model.BrokerID, end model.Offset, fetched, caughtUp int64) replicaState {
 		s := kmsg.NewDescribeQuorumResponseTopicPartitionReplicaState()
 		s.ReplicaID, s.LogEndOffset, s.LastFetchTimestamp, s.LastCaughtUpTimestamp = int32(id), int64(end), fetched, caughtUp
 		if known {

@@ -140,7 +140,8 @@ func TestPeersDescribeReplicas(t *testing.T) {
 	if d := got[1]; d.Code != peer.CodeNotLeader || d.Leader != 2 || len(d.Replicas) != 0 {
 		t.Errorf("%+v", d)
 	}
-	if _, err := c.DescribeReplicas(context.Background(), make([]model.TopicPartition, peer.MaxDescribedPartitions+1)); err == nil {
+	many := make([]model.TopicPartition, peer.MaxDescribedPartitions+1)
+	if _, err := c.DescribeReplicas(context.Background(), many); err == nil {
 		t.Error("too many partitions accepted")
 	}
 }
