@@ -91,17 +91,22 @@ type Partition struct {
 
 // Follower is what the leader knows of one follower.
 type Follower struct {
-	Broker           model.BrokerID `json:"broker"`
-	LogEnd           model.Offset   `json:"logEnd"` // -1: has not fetched in this epoch
-	Lag              int64          `json:"lag"`    // records behind the leader's end; -1 unknown
-	LagBytes         int64          `json:"lagBytes"`
-	FetchAgeMs       int64          `json:"fetchAgeMs"`    // -1 never
-	CaughtUpAgeMs    int64          `json:"caughtUpAgeMs"` // -1 never
-	State            string         `json:"state"`
-	Reason           string         `json:"reason,omitempty"`
-	InSync           bool           `json:"inSync"`
-	BytesPerSecond   float64        `json:"bytesPerSecond,omitempty"`
-	SecondsToCatchUp float64        `json:"secondsToCatchUp,omitempty"`
+	Broker        model.BrokerID `json:"broker"`
+	LogEnd        model.Offset   `json:"logEnd"` // -1: has not fetched in this epoch
+	Lag           int64          `json:"lag"`    // records behind the leader's end; -1 unknown
+	LagBytes      int64          `json:"lagBytes"`
+	FetchAgeMs    int64          `json:"fetchAgeMs"`    // -1 never
+	CaughtUpAgeMs int64          `json:"caughtUpAgeMs"` // -1 never
+	State         string         `json:"state"`         // in-sync, lagging, catching-up, joining, flapping, offline
+	Reason        string         `json:"reason,omitempty"`
+	InSync        bool           `json:"inSync"`
+	Joined        int            `json:"joined"` // ISR joins and departures in this leader epoch
+	Left          int            `json:"left"`
+
+	RecordsPerSecond       float64 `json:"recordsPerSecond"`
+	LeaderRecordsPerSecond float64 `json:"leaderRecordsPerSecond"`
+	BytesPerSecond         float64 `json:"bytesPerSecond"`   // about: records at the mean size of those behind
+	SecondsToCatchUp       float64 `json:"secondsToCatchUp"` // -1: doesn't get closer
 }
 
 // Summary counts what an operator looks at first.

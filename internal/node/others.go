@@ -10,6 +10,7 @@ import (
 	"tidemark/internal/metadata"
 	"tidemark/internal/model"
 	"tidemark/internal/peer"
+	"tidemark/internal/replica"
 )
 
 // remoteView is what another broker says of a partition that it leads.
@@ -132,12 +133,12 @@ func viewOf(a peer.DescribedReplicas, now time.Time) remoteView {
 			v.logEnd = r.LogEnd
 			continue
 		}
-		f := admin.Follower{Broker: r.ID, LogEnd: r.LogEnd, Lag: -1, LagBytes: -1, InSync: r.InISR, FetchAgeMs: age(r.LastFetch, now), CaughtUpAgeMs: age(r.LastCaughtUp, now), State: "in sync"}
+		f := admin.Follower{Broker: r.ID, LogEnd: r.LogEnd, Lag: -1, LagBytes: -1, InSync: r.InISR, FetchAgeMs: age(r.LastFetch, now), CaughtUpAgeMs: age(r.LastCaughtUp, now), State: string(replica.InSync), SecondsToCatchUp: -1}
 		if r.LogEnd != model.NoOffset {
 			f.Lag = int64(v.logEnd - r.LogEnd)
 		}
 		if !r.InISR {
-			f.State = "out of sync"
+			f.State = string(replica.Lagging) // its leader's own page says why
 		}
 		v.followers = append(v.followers, f)
 	}

@@ -171,13 +171,12 @@ func (n *Node) ledViews() map[model.TopicPartition]partition.StateView {
 func fillLed(out *admin.Partition, v partition.StateView, now time.Time) {
 	out.Known, out.HighWatermark, out.LogEnd, out.LogStart = true, v.HighWatermark, v.LogEnd, v.LogStart
 	for _, f := range v.Followers {
+		c := f.Condition
 		row := admin.Follower{Broker: f.ID, LogEnd: f.LEO, Lag: f.LagRecords, LagBytes: f.LagBytes, InSync: f.InISR,
-			FetchAgeMs: age(f.LastFetch, now), CaughtUpAgeMs: age(f.LastCaughtUp, now), State: "in sync"}
-		if !f.InISR {
-			row.State = "out of sync"
-			if row.Reason = string(f.LeftBecause); !f.Eligible {
-				row.Reason = "fenced or shutting down"
-			}
+			FetchAgeMs: age(f.LastFetch, now), CaughtUpAgeMs: age(f.LastCaughtUp, now), State: string(c.Health), Reason: string(c.Cause),
+			RecordsPerSecond: c.Rate, LeaderRecordsPerSecond: c.LeaderRate, SecondsToCatchUp: c.SecondsLeft, Joined: f.Joined, Left: f.Left}
+		if c.Lag > 0 && f.LagBytes > 0 {
+			row.BytesPerSecond = c.Rate * float64(f.LagBytes) / float64(c.Lag)
 		}
 		out.Followers = append(out.Followers, row)
 	}

@@ -117,6 +117,7 @@ type follower struct {
 	lastJoin      time.Time
 	lastLeft      time.Time
 	lastLeftCause Reason
+	meter         meter // how fast it moves, for Condition
 }
 
 // NewLeader begins a leadership. Members of the ISR get a fresh grace period
@@ -283,6 +284,7 @@ func (f *follower) fetched(from ReplicaFetch, leo model.Offset, now time.Time) {
 	f.lastFetchLEO = max(f.lastFetchLEO, leo)
 	f.lastFetch = now
 	f.leo, f.logStart, f.brokerEpoch = from.Offset, from.LogStart, from.Epoch
+	f.meter.saw(f.leo, leo, now)
 }
 
 func latest(a, b time.Time) time.Time {

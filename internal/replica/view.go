@@ -75,6 +75,7 @@ type FollowerView struct {
 	LastJoin    time.Time
 	LastLeft    time.Time
 	LeftBecause Reason
+	Condition   Condition
 }
 
 // Followers lists the remote replicas in replica order.
@@ -93,6 +94,7 @@ func (l *Leader) Followers(seen SessionTimes, now time.Time) []FollowerView {
 			Eligible: f.eligible(l.brokers.BrokerStatus(f.id)), CaughtUp: l.caughtUp(f, now),
 			LastFetch: last, LastCaughtUp: caught, LastAdvance: f.lastAdvance,
 			Joined: f.joined, Left: f.left, LastJoin: f.lastJoin, LastLeft: f.lastLeft, LeftBecause: f.lastLeftCause,
+			Condition: l.condition(f, last, now),
 		})
 	}
 	return out

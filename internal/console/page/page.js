@@ -66,7 +66,7 @@ function drawFollowers(td, p) {
     const d = el("span", "lag" + (f.inSync ? "" : " bad"), f.broker + ": " + lag);
     d.title = "log end " + f.logEnd + ", last fetch " + f.fetchAgeMs + " ms ago, caught up " + f.caughtUpAgeMs + " ms ago" + (f.reason ? ", " + f.reason : "");
     td.append(d);
-    if (f.reason) td.append(el("div", "why", f.reason));
+    if (f.state !== "in-sync") td.append(el("div", "why", f.broker + " is " + f.state + (f.reason ? ": " + f.reason.replaceAll("-", " ") : "") + (f.secondsToCatchUp > 0 ? ", about " + Math.ceil(f.secondsToCatchUp) + " s left" : "")));
   }
 }
 
@@ -102,9 +102,9 @@ function drawPartitions() {
 }
 
 function drawEvents() {
-  $("events").replaceChildren(...(state.events || []).slice(0, 60).map((e) => {
+  $("events").replaceChildren(...(state.events || []).filter((e) => $("filter").internal.checked || !e.where.startsWith("__")).slice(0, 60).map((e) => {
     const li = el("li"); const t = el("time", "", new Date(e.at).toLocaleTimeString());
-    li.append(t, el("b", "", e.where + " "), el("span", "", e.text + (e.reason ? " [" + e.reason + "]" : "")));
+    li.append(t, el("b", "", e.where + " "), el("span", "", e.text));
     return li;
   }));
 }
