@@ -126,6 +126,7 @@ func Try(t testing.TB, stdin, class string, args ...string) (string, error) {
 // Broker is one running Apache Kafka process.
 type Broker struct {
 	Log  string
+	file string // server.properties
 	cmd  *exec.Cmd
 	done chan struct{}
 }
@@ -140,19 +141,8 @@ func StartBroker(t testing.TB, clusterID string, properties string, formatFlags 
 		t.Fatal(err)
 	}
 	Run(t, StorageTool, append([]string{"format", "--ignore-formatted", "-t", clusterID, "-c", file}, formatFlags...)...)
-	b := &Broker{Log: filepath.Join(dir, "broker.log"), done: make(chan struct{})}
-	log, err := os.Create(b.Log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer log.Close()
-	b.cmd = exec.Command("java", javaArgs(t, "INFO", "kafka.Kafka", []string{file})...)
-	b.cmd.Stdout, b.cmd.Stderr = log, log
-	b.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := b.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() { _ = b.cmd.Wait(); close(b.done) }()
+	b := &Broker{Log: filepath.Join(dir, "broker.log"), file: file}
+	b.Restart(t)
 	t.Cleanup(func() {
 		b.Kill()
 		if t.Failed() {
@@ -160,6 +150,25 @@ func StartBroker(t testing.TB, clusterID string, properties string, formatFlags 
 		}
 	})
 	return b
+}
+
+// Restart starts the process anew once it has ended; its log goes on in the
+// same file.
+func (b *Broker) Restart(t testing.TB) {
+	t.Helper()
+	log, err := os.OpenFile(b.Log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	cmd, done := exec.Command("java", javaArgs(t, "INFO", "kafka.Kafka", []string{b.file})...), make(chan struct{})
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	b.cmd, b.done = cmd, done
+	go func() { _ = cmd.Wait(); close(done) }()
 }
 
 // Running reports whether the process lives; an observer that is told an

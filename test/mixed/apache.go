@@ -1,0 +1,314 @@
+// Package mixed tests clusters of Tidemark and Apache Kafka 4.3.1: brokers of
+// either under controllers of the other, and replicas of one partition on both.
+package mixed
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"tidemark/internal/admin"
+	"tidemark/test/apachekafka"
+	"tidemark/test/cluster"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// healed is how long a change may take until everybody has seen it, on a
+// machine that is busy with other tests.
+const healed = 60 * time.Second
+
+// apacheID is the node id of the Apache Kafka broker; ours count from 1.
+const apacheID = 11
+
+// apache is a broker of Apache Kafka in a cluster of ours.
+type apache struct {
+	*apachekafka.Broker
+	t    testing.TB
+	id   int32
+	port int
+	dir  string
+}
+
+// join starts an Apache Kafka broker under the cluster's controllers and waits
+// until it is in service. Static names them by controller.quorum.voters.
+func join(t testing.TB, c *cluster.Cluster, static bool, settings ...string) *apache {
+	t.Helper()
+	a := &apache{t: t, id: apacheID, port: cluster.FreePorts(t, 1)[0], dir: filepath.Join(c.Dir, "apache")}
+	quorum := "controller.quorum.bootstrap.servers=" + c.Controllers()
+	if static {
+		var voters []string
+		for _, n := range c.Nodes {
+			voters = append(voters, fmt.Sprintf("%d@127.0.0.1:%d", n.ID, n.Control))
+		}
+		quorum = "controller.quorum.voters=" + strings.Join(voters, ",")
+	}
+	lines := append([]string{
+		"process.roles=broker", fmt.Sprintf("node.id=%d", a.id), "broker.rack=x", quorum, "controller.listener.names=CONTROLLER",
+		fmt.Sprintf("listeners=PLAINTEXT://127.0.0.1:%d", a.port), fmt.Sprintf("advertised.listeners=PLAINTEXT://127.0.0.1:%d", a.port),
+		"listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT", "inter.broker.listener.name=PLAINTEXT",
+		"log.dirs=" + a.dir, "offsets.topic.num.partitions=5", "offsets.topic.replication.factor=3", "group.initial.rebalance.delay.ms=0",
+		"num.network.threads=2", "num.io.threads=4", "log.cleaner.dedupe.buffer.size=4194304",
+	}, settings...)
+	a.Broker = apachekafka.StartBroker(t, c.ClusterID, strings.Join(lines, "\n")+"\n")
+	t.Cleanup(a.checkLog)
+	a.waitServing(c)
+	return a
+}
+
+func (a *apache) addr() string { return fmt.Sprintf("127.0.0.1:%d", a.port) }
+
+// again starts the stopped broker once more and waits until it is in service.
+func (a *apache) again(c *cluster.Cluster) {
+	a.t.Helper()
+	a.Restart(a.t)
+	a.waitServing(c)
+}
+
+// waitServing waits until the controllers have unfenced the broker and it
+// answers clients itself.
+func (a *apache) waitServing(c *cluster.Cluster) {
+	a.t.Helper()
+	cluster.Eventually(a.t, 2*healed, func() error {
+		if !a.Running() {
+			a.t.Fatalf("the Apache Kafka broker has ended\n%s", a.Tail(60))
+		}
+		s, err := state(anyNode(c))
+		if err != nil {
+			return err
+		}
+		i := slices.IndexFunc(s.Brokers, func(b admin.Broker) bool { return int32(b.ID) == a.id })
+		if i < 0 || s.Brokers[i].State != "running" {
+			return fmt.Errorf("broker %d isn't in service: %+v", a.id, s.Brokers)
+		}
+		return nil
+	})
+	cl := cluster.Client(a.t, a.addr())
+	defer cl.Close()
+	cluster.Eventually(a.t, healed, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		_, err := kadm.NewClient(cl).BrokerMetadata(ctx)
+		return err
+	})
+}
+
+// severe finds what an Apache Kafka broker says when its peers tell it
+// something impossible.
+var severe = regexp.MustCompile(`^\[[^]]*\] (ERROR|FATAL) `)
+
+// harmless are errors that belong to what the tests do.
+var harmless = []string{
+	// A peer was killed: a request to it did not come back.
+	"Error connecting to node",
+}
+
+func (a *apache) checkLog() {
+	a.t.Helper()
+	b, err := os.ReadFile(a.Log)
+	if err != nil {
+		a.t.Error(err)
+		return
+	}
+	lines := strings.Split(string(b), "\n")
+	for i, l := range lines {
+		known := slices.ContainsFunc(harmless, func(h string) bool { return strings.Contains(l, h) })
+		if (severe.MatchString(l) && !known) || strings.Contains(l, "metadata loading fault") {
+			a.t.Errorf("the Apache Kafka broker logged:\n%s", strings.Join(lines[i:min(i+12, len(lines))], "\n"))
+		}
+	}
+}
+
+func state(n *cluster.Node) (admin.State, error) {
+	var s admin.State
+	_, body, err := n.Get("/v1/state")
+	if err == nil {
+		err = json.Unmarshal([]byte(body), &s)
+	}
+	return s, err
+}
+
+func anyNode(c *cluster.Cluster) *cluster.Node {
+	for _, n := range c.Nodes {
+		if n.Running() {
+			return n
+		}
+	}
+	c.T.Fatal("no node runs")
+	return nil
+}
+
+// activeController waits until a running node knows the active controller, and
+// returns it.
+func activeController(t testing.TB, c *cluster.Cluster) *cluster.Node {
+	t.Helper()
+	var out *cluster.Node
+	cluster.Eventually(t, healed, func() error {
+		s, err := state(anyNode(c))
+		if err != nil {
+			return err
+		}
+		if s.Controller.Leader < 1 || !c.Node(int(s.Controller.Leader)).Running() {
+			return fmt.Errorf("the active controller is %d", s.Controller.Leader)
+		}
+		out = c.Node(int(s.Controller.Leader))
+		return nil
+	})
+	return out
+}
+
+// create makes a topic whose partitions have exactly these replicas; the first
+// is the preferred leader.
+func create(t testing.TB, bootstrap, topic string, configs map[string]string, replicas ...[]int32) {
+	t.Helper()
+	cl := cluster.Client(t, bootstrap)
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), healed)
+	defer cancel()
+	r := kmsg.NewCreateTopicsRequestTopic()
+	r.Topic, r.NumPartitions, r.ReplicationFactor = topic, -1, -1
+	for i, ids := range replicas {
+		r.ReplicaAssignment = append(r.ReplicaAssignment, kmsg.CreateTopicsRequestTopicReplicaAssignment{Partition: int32(i), Replicas: ids})
+	}
+	for k, v := range configs {
+		r.Configs = append(r.Configs, kmsg.CreateTopicsRequestTopicConfig{Name: k, Value: &v})
+	}
+	req := kmsg.NewPtrCreateTopicsRequest()
+	req.TimeoutMillis, req.Topics = 30000, append(req.Topics, r)
+	resp, err := req.RequestWith(ctx, cl)
+	if err == nil {
+		err = kerr.ErrorForCode(resp.Topics[0].ErrorCode)
+	}
+	if err != nil {
+		t.Fatalf("creating %s: %v", topic, err)
+	}
+}
+
+// waitLeader waits until the broker at bootstrap names this leader.
+func waitLeader(t testing.TB, bootstrap, topic string, partition, leader int32) {
+	t.Helper()
+	cl := cluster.Client(t, bootstrap)
+	defer cl.Close()
+	cluster.Eventually(t, healed, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		md, err := kadm.NewClient(cl).Metadata(ctx, topic)
+		if err != nil {
+			return err
+		}
+		if p := md.Topics[topic].Partitions[partition]; p.Leader != leader {
+			return fmt.Errorf("%s-%d: leader %d of isr %v, want %d", topic, partition, p.Leader, p.ISR, leader)
+		}
+		return nil
+	})
+}
+
+// elect makes the preferred replica the leader.
+func elect(t testing.TB, bootstrap, topic string, partition int32) {
+	t.Helper()
+	cl := cluster.Client(t, bootstrap)
+	defer cl.Close()
+	cluster.Eventually(t, healed, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		set := kadm.TopicsSet{}
+		set.Add(topic, partition)
+		res, err := kadm.NewClient(cl).ElectLeaders(ctx, kadm.ElectPreferredReplica, set)
+		if err != nil {
+			return err
+		}
+		if r := res[topic][partition]; r.Err != nil && r.Err != kerr.ElectionNotNeeded {
+			return r.Err
+		}
+		return nil
+	})
+}
+
+// produce sends n records to one partition, acks=all and idempotent, and
+// returns their values.
+func produce(t testing.TB, bootstrap, topic string, partition int32, prefix string, n int) []string {
+	t.Helper()
+	cl := cluster.Client(t, bootstrap, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.RecordDeliveryTimeout(healed))
+	defer cl.Close()
+	var out []string
+	var rs []*kgo.Record
+	for i := range n {
+		v := fmt.Sprintf("%s-%d", prefix, i)
+		out = append(out, v)
+		rs = append(rs, &kgo.Record{Topic: topic, Partition: partition, Key: []byte(v), Value: []byte(v), Headers: []kgo.RecordHeader{{Key: "h", Value: []byte(v)}}})
+	}
+	if err := cl.ProduceSync(context.Background(), rs...).FirstErr(); err != nil {
+		t.Fatalf("producing to %s-%d: %v", topic, partition, err)
+	}
+	return out
+}
+
+// consume reads n records of one partition from its start.
+func consume(t testing.TB, bootstrap, topic string, partition int32, n int) []string {
+	t.Helper()
+	cl := cluster.Client(t, bootstrap, kgo.FetchMaxWait(200*time.Millisecond),
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {partition: kgo.NewOffset().AtStart()}}))
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), healed)
+	defer cancel()
+	var out []string
+	for len(out) < n {
+		fs := cl.PollFetches(ctx)
+		if ctx.Err() != nil {
+			t.Fatalf("%s-%d: %d of %d records read: %v", topic, partition, len(out), n, fs.Errors())
+		}
+		fs.EachRecord(func(r *kgo.Record) { out = append(out, string(r.Value)) })
+	}
+	return out
+}
+
+// data is the content of the segments of one replica.
+func data(t testing.TB, logDir, topic string, partition int32) string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(logDir, fmt.Sprintf("%s-%d", topic, partition), "*.log"))
+	if err != nil || len(names) == 0 {
+		t.Fatalf("no segments of %s-%d in %s: %v", topic, partition, logDir, err)
+	}
+	slices.Sort(names)
+	var out strings.Builder
+	for _, n := range names {
+		b, err := os.ReadFile(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out.Write(b)
+	}
+	return out.String()
+}
+
+// sameBytes waits until all replicas of a partition hold the same bytes.
+func sameBytes(t testing.TB, c *cluster.Cluster, a *apache, topic string, partition int32, ours ...int) {
+	t.Helper()
+	cluster.Eventually(t, healed, func() error {
+		want := data(t, a.dir, topic, partition)
+		for _, id := range ours {
+			if got := data(t, c.Node(id).Dir, topic, partition); got != want {
+				return fmt.Errorf("%s-%d: %d bytes at node %d, %d at the Apache Kafka broker (equal up to %d)", topic, partition, len(got), id, len(want), common(got, want))
+			}
+		}
+		return nil
+	})
+}
+
+func common(a, b string) int {
+	i := 0
+	for i < min(len(a), len(b)) && a[i] == b[i] {
+		i++
+	}
+	return i
+}
