@@ -10,6 +10,7 @@ import (
 	"tidemark/internal/metadata"
 	"tidemark/internal/model"
 	"tidemark/internal/purgatory"
+	"tidemark/internal/record"
 	"tidemark/internal/replica"
 	"tidemark/internal/vfs"
 )
@@ -280,20 +281,18 @@ func (b *broker) learn(a metadataAnswer) int64 {
 		b.loadSnapshot(a.snapshot)
 		return 0
 	}
+	batches := make([]record.Batch, 0, len(a.entries))
 	for _, e := range a.entries {
 		b.strict.batch(e.batch, a.epoch)
-		if w.err != nil {
-			return 0
-		}
-		ups, err := b.loader.Load(e.batch)
-		if err != nil {
-			w.fail("%s: %v", b.name, err)
-			return 0
-		}
-		if b.published {
-			for _, u := range ups {
-				b.apply(u.Image, u.Delta)
-			}
+		batches = append(batches, e.batch)
+	}
+	ups, err := b.loader.Load(batches...) // one step, however many batches
+	if err != nil {
+		w.fail("%s: %v", b.name, err)
+	}
+	if b.published && w.err == nil {
+		for _, u := range ups {
+			b.apply(u.Image, u.Delta)
 		}
 	}
 	b.strict.highWatermark(a.hw)

@@ -276,13 +276,21 @@ func (n *nemesis) allWell() bool {
 	return true
 }
 
-// spare: every partition of b has another member in its ISR.
+// spare: every partition of b has another member in its ISR, and nobody has
+// asked to change that.
 func (n *nemesis) spare(b *broker) bool {
 	t := n.w.quorum.image().Topics.ByName[topic]
 	if t == nil {
 		return false
 	}
 	id := model.BrokerID(b.id)
+	for _, o := range n.w.brokers {
+		for _, h := range o.hosted {
+			if s := h.p.State().ISRState; s != "" && s != "committed" {
+				return false
+			}
+		}
+	}
 	for _, p := range t.Partitions {
 		if slices.Contains(p.ISR, id) && len(p.ISR) < 2 {
 			return false

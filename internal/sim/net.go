@@ -101,6 +101,7 @@ func (t *network) lose(c *conn, client *node) {
 		return
 	}
 	c.gen++
+	c.last = [2]int64{}
 	c.dead = t.w.now + 20*ms + t.w.upTo(400*ms)
 	t.w.after(c.dead-t.w.now, client, "connection broken", func() {
 		calls := c.calls
