@@ -168,7 +168,7 @@ func (c *Config) identity(v values) error {
 		return errors.New("process.roles is missing: want broker, controller, or broker,controller (this is a KRaft node; there is no ZooKeeper mode)")
 	}
 	key := "node.id"
-	if v.raw(key) == "REQ" || !v.has(key) {
+	if v.raw(key) == Required || !v.has(key) {
 		key = "broker.id"
 		if v.int64(key) < 0 {
 			return errors.New("node.id is missing: want an integer of at least 0")
@@ -181,7 +181,7 @@ func (c *Config) identity(v values) error {
 }
 
 func (c *Config) network(v values, ignore []string) ([]string, error) {
-	if v.raw("controller.listener.names") == "REQ" {
+	if v.raw("controller.listener.names") == Required {
 		return nil, errors.New("controller.listener.names is missing: want the name of the controllers' listener, such as CONTROLLER")
 	}
 	c.ControllerListenerNames = upper(v.list("controller.listener.names"))

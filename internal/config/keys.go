@@ -33,6 +33,9 @@ type Key struct {
 	rangeRaw string
 }
 
+// Required is the Default of a key that has none and must be set.
+const Required = "REQ"
+
 //go:embed keys.tsv
 var keysTSV string
 

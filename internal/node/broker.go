@@ -189,6 +189,11 @@ func (b *brokers) register(id identity) {
 	create := newCreator(b.forward, c)
 	api.RegisterGroups(b.handlers, b.groups, b.broker, create)
 	api.RegisterInitProducerID(b.handlers, coordinator.NewProducerIDs(c.NodeID, func() model.BrokerEpoch { return b.lifecycle.Epoch() }, b.ids))
+	api.RegisterDescribeConfigs(b.handlers, api.ConfigOptions{Self: c.NodeID, View: b.broker, Static: staticSettings{c}, Defaults: controller.Defaults{Node: c.NodeID, Static: c.Topics.Defaults}})
+	api.RegisterDescribeTopicPartitions(b.handlers, b.broker)
+	api.RegisterDescribeLogDirs(b.handlers, c.NodeID, b.broker)
+	api.RegisterDescribeProducers(b.handlers, b.broker)
+	api.RegisterListConfigResources(b.handlers, b.broker)
 	api.RegisterDescribeReplicas(b.handlers, b.broker, b.forward)
 	var auto api.TopicCreator
 	if c.Topics.AutoCreate {

@@ -92,6 +92,7 @@ func (ctl *controllers) register(c *config.Config, id identity) {
 	api.RegisterDescribeQuorum(h, ctl.quorum)
 	api.RegisterRaftMessage(h, ctl.quorum)
 	api.RegisterEnvelope(h)
+	api.RegisterDescribeConfigs(h, api.ConfigOptions{Self: c.NodeID, View: quorumView{ctl.quorum}, Static: staticSettings{c}, Defaults: controller.Defaults{Node: c.NodeID, Static: c.Topics.Defaults}})
 	api.RegisterDescribeCluster(h, c.NodeID, id.cluster, quorumView{ctl.quorum}, func() model.BrokerID { return ctl.quorum.View().Leader })
 	api.RegisterApiVersions(h, func() api.Features { return featuresOf(ctl.quorum.Image()) })
 }
