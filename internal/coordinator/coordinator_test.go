@@ -153,8 +153,8 @@ func newFixture(t *testing.T) *fixture {
 	img.Topics.ByName[group.OffsetsTopic] = &metadata.Topic{Name: group.OffsetsTopic, Partitions: []*metadata.Partition{{}}}
 	cfg := group.DefaultConfig()
 	cfg.InitialRebalanceDelay = time.Second
-	f.Coordinator = New(Config{
-		Groups: cfg, Image: func() *metadata.Image { return img }, Logger: slog.New(slog.NewTextHandler(&f.logs, nil)),
+	f.Coordinator = New(Config{ // with debug lines: empty partitions, too
+		Groups: cfg, Image: func() *metadata.Image { return img }, Logger: slog.New(slog.NewTextHandler(&f.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	t.Cleanup(f.Close)
 	return f

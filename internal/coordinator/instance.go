@@ -1,8 +1,10 @@
 package coordinator
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -215,6 +217,10 @@ func (i *instance) endLocked(code group.Code, out *outbox) {
 	if i.mu.state == gone {
 		return
 	}
+	level := slog.LevelInfo
+	if i.mu.core == nil || i.mu.core.Groups() == 0 {
+		level = slog.LevelDebug
+	}
 	i.mu.state = gone
 	for _, fn := range i.mu.tickets {
 		out.replies = append(out.replies, func() { fn(code) })
@@ -223,7 +229,8 @@ func (i *instance) endLocked(code group.Code, out *outbox) {
 	if i.mu.timer != nil {
 		i.mu.timer.Stop()
 	}
-	i.c.cfg.Logger.Info("groups: unloaded", "partition", i.index, "epoch", int32(i.epoch), "code", code.String())
+	i.c.cfg.Logger.Log(context.Background(), level, "groups: unloaded",
+		"partition", i.index, "epoch", int32(i.epoch), "code", code.String())
 }
 
 // armLocked sets the timer for whatever is due next.

@@ -1,7 +1,9 @@
 package coordinator
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"tidemark/internal/group"
@@ -65,7 +67,11 @@ func (i *instance) serve(core *group.Core, end model.Offset, began time.Time) {
 		i.mu.deleted = nil
 	}
 	i.armLocked(now)
-	i.c.cfg.Logger.Info("groups: loaded", "partition", i.index, "epoch", int32(i.epoch), "offset", int64(end),
+	level := slog.LevelInfo
+	if core.Groups() == 0 {
+		level = slog.LevelDebug // most partitions of a small cluster
+	}
+	i.c.cfg.Logger.Log(context.Background(), level, "groups: loaded", "partition", i.index, "epoch", int32(i.epoch), "offset", int64(end),
 		"groups", core.Groups(), "offsets", core.Offsets(), "skipped", core.Skipped(), "took", now.Sub(began))
 	i.mu.Unlock()
 	out.send()
