@@ -552,3 +552,20 @@ func TestFailedWriteTakesTheReplicaOffline(t *testing.T) {
 		t.Fatalf("%+v", s)
 	}
 }
+
+// Metadata is applied in steps that may cover many records. A leader of epoch 1
+// that hears only of epoch 3 has missed that another replica led in epoch 2, and
+// that its followers may have cut their logs then.
+func TestSkippedLeaderEpochForgetsPositions(t *testing.T) {
+	for epoch, want := range map[model.LeaderEpoch]model.Offset{2: 2, 3: 0} {
+		h := newHost(t)
+		h.lead(1, 1, 2, 3)
+		h.append(Append{}, "a", "b")
+		h.acked(2, 2)
+		h.wantHW(0)
+		h.lead(epoch, 1, 2) // 3 has left: only 2 is waited for
+		h.wantHW(want)
+		h.acked(2, 2)
+		h.wantHW(2)
+	}
+}

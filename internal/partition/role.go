@@ -72,7 +72,9 @@ func (p *Partition) BecomeLeader(s State) error {
 	defer p.mu.Unlock()
 	var previous *replica.Leader
 	l, again := p.mu.role.(leading)
-	if again {
+	// In a leader epoch that this metadata steps over, somebody else may have
+	// led: what the followers held before, they may have cut off since.
+	if again && s.LeaderEpoch == l.core.Epoch()+1 {
 		previous = l.core
 	}
 	core, eff := replica.NewLeader(replica.LeaderOptions{
