@@ -85,6 +85,8 @@ type Quorum struct {
 	SnapshotBytes           int64
 	SnapshotInterval        time.Duration
 	SegmentBytes            int64
+	RetentionBytes          int64         // of the metadata log; below 0 without bound
+	Retention               time.Duration // of the metadata log; below 0 without bound
 	IdleInterval            time.Duration // NoOp records; 0 none
 	LeaderRebalance         bool
 	LeaderRebalanceInterval time.Duration

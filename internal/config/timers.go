@@ -41,6 +41,8 @@ func (c *Config) timers(v values) {
 		SnapshotBytes:           v.int64("metadata.log.max.record.bytes.between.snapshots"),
 		SnapshotInterval:        v.millis("metadata.log.max.snapshot.interval.ms"),
 		SegmentBytes:            v.int64("metadata.log.segment.bytes"),
+		RetentionBytes:          v.int64("metadata.max.retention.bytes"),
+		Retention:               v.millis("metadata.max.retention.ms"),
 		IdleInterval:            v.millis("metadata.max.idle.interval.ms"),
 		LeaderRebalance:         v.bool("auto.leader.rebalance.enable"),
 		LeaderRebalanceInterval: scaled(v.int64("leader.imbalance.check.interval.seconds"), time.Second),

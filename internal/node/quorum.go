@@ -57,6 +57,7 @@ func openControllers(o Options, id identity, self metadata.Endpoint, evidence fu
 		Dir: filepath.Join(c.MetadataDir, metadataDirName), FS: vfs.OS, Voters: voters,
 		Transport: ctl.links, Endpoint: self,
 		SnapshotBytes: c.Quorum.SnapshotBytes, SnapshotInterval: c.Quorum.SnapshotInterval,
+		RetentionBytes: c.Quorum.RetentionBytes, Retention: c.Quorum.Retention,
 		LogConfig: logConfig, Log: o.Log.With("logger", "quorum"),
 	})
 	if err != nil {

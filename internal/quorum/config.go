@@ -66,8 +66,8 @@ type Config struct {
 
 	SnapshotBytes    int64         // metadata.log.max.record.bytes.between.snapshots, 20 MiB
 	SnapshotInterval time.Duration // metadata.log.max.snapshot.interval.ms, 1 h
-	RetentionBytes   int64         // metadata.max.retention.bytes, 100 MiB
-	Retention        time.Duration // metadata.max.retention.ms, 7 days
+	RetentionBytes   int64         // metadata.max.retention.bytes, 100 MiB; below 0 without bound
+	Retention        time.Duration // metadata.max.retention.ms, 7 days; below 0 without bound
 	TrailingEntries  uint64        // WAL entries kept below a snapshot, 1024
 	CheckpointBytes  int64         // applied bytes between two checkpoints, 4 MiB
 

@@ -337,7 +337,8 @@ func (m *mlog) retain(maxBytes int64, maxAge time.Duration, now time.Time) error
 		}
 		old, next := m.mu.snapshots[0], m.mu.snapshots[1]
 		m.mu.Unlock()
-		if m.log.Size() <= maxBytes && !m.olderThan(old, now.Add(-maxAge)) {
+		large := maxBytes >= 0 && m.log.Size() > maxBytes
+		if !large && (maxAge < 0 || !m.olderThan(old, now.Add(-maxAge))) {
 			return nil
 		}
 		if next.EndOffset > m.log.Start() {
