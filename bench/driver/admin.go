@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 
@@ -209,4 +210,30 @@ func poll(ctx context.Context, limit, every time.Duration, f func() error) error
 		case <-tick.C:
 		}
 	}
+}
+
+// Reduced waits until every partition has a leader and an in-sync set without
+// the node, in the view of every broker that answers.
+func (b Brokers) Reduced(ctx context.Context, t Topic, without int32, limit time.Duration) error {
+	return poll(ctx, limit, 20*time.Millisecond, func() error {
+		answered := 0
+		for _, addr := range b {
+			m, err := (Brokers{addr}).Metadata(ctx, t.Name)
+			if err != nil {
+				continue
+			}
+			answered++
+			for _, mt := range m.Topics {
+				for _, p := range mt.Partitions {
+					if p.Leader < 0 || p.Leader == without || slices.Contains(p.ISR, without) {
+						return fmt.Errorf("%s-%d: leader %d, isr %v, node %d should be in neither", t.Name, p.Partition, p.Leader, p.ISR, without)
+					}
+				}
+			}
+		}
+		if answered < len(b)-1 {
+			return fmt.Errorf("%d brokers answered", answered)
+		}
+		return nil
+	})
 }
