@@ -180,6 +180,7 @@ var (
 	errAfterAppend    = kerr.NotEnoughReplicasAfterAppend
 	errInternalTopic  = kerr.InvalidTopicException
 	errBadAcks        = kerr.InvalidRequiredAcks
+	errNoTxnID        = kerr.TransactionalIDAuthorizationFailed
 	errNoLeaderYet    = kerr.LeaderNotAvailable
 	errUnknownVersion = kerr.UnsupportedVersion
 	errBadRequest     = kerr.InvalidRequest

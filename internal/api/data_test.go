@@ -300,10 +300,17 @@ func TestProduceErrors(t *testing.T) {
 		len(resp.Brokers) != 1 || resp.Brokers[0].NodeID != 2 || resp.Brokers[0].Port != 9002 {
 		t.Fatalf("%+v %+v", p, resp.Brokers)
 	}
-	req := produceReq(1, 100, 0, oneBatch("a"))
+	req := produceReq(5, 100, 0, oneBatch("a")) // acks are judged after the topic
 	req.Topics[0].TopicID = model.TopicID{9}
 	if p := call[*kmsg.ProduceResponse](t, c, req, 13).Topics[0].Partitions[0]; p.ErrorCode != kerr.UnknownTopicID.Code {
 		t.Fatalf("%+v", p)
+	}
+	var txn record.Builder
+	txn.SetTransactional()
+	txn.SetProducer(7, 0, 0)
+	txn.Add(1, nil, []byte("a"))
+	if p := produce(t, c, 1, 0, txn.Build()); p.ErrorCode != kerr.TransactionalIDAuthorizationFailed.Code {
+		t.Fatalf("a transactional batch without a transactional id: %+v", p)
 	}
 }
 
@@ -462,8 +469,26 @@ func TestListOffsetsAndEpochEnds(t *testing.T) {
 	if p := list(-2, 1); p.ErrorCode != 0 || p.Offset != 0 {
 		t.Fatalf("%+v", p)
 	}
-	if p := list(-3, 6); p.ErrorCode != kerr.UnsupportedVersion.Code {
+	for ts, since := range map[int64]int16{-3: 7, -4: 8, -5: 9, -6: 11} {
+		if p := list(ts, since-1); p.ErrorCode != kerr.UnsupportedVersion.Code {
+			t.Fatalf("%d before v%d: %+v", ts, since, p)
+		}
+		if p := list(ts, since); p.ErrorCode != 0 || (ts <= -5) != (p.Offset == -1) {
+			t.Fatalf("%d in v%d: %+v", ts, since, p)
+		}
+	}
+	if p := list(-7, 11); p.ErrorCode != kerr.UnsupportedVersion.Code {
 		t.Fatalf("%+v", p)
+	}
+	twice := kmsg.NewPtrListOffsetsRequest()
+	twice.ReplicaID = -1
+	twice.Topics = []kmsg.ListOffsetsRequestTopic{{Topic: "orders", Partitions: []kmsg.ListOffsetsRequestTopicPartition{
+		{Partition: 0, Timestamp: -1, CurrentLeaderEpoch: -1}, {Partition: 1, Timestamp: -1, CurrentLeaderEpoch: -1},
+		{Partition: 0, Timestamp: -2, CurrentLeaderEpoch: -1},
+	}}}
+	if ps := call[*kmsg.ListOffsetsResponse](t, c, twice, 7).Topics[0].Partitions; len(ps) != 2 ||
+		ps[0].ErrorCode != kerr.InvalidRequest.Code || ps[1].ErrorCode == kerr.InvalidRequest.Code {
+		t.Fatalf("%+v", ps)
 	}
 	req := kmsg.NewPtrOffsetForLeaderEpochRequest()
 	req.ReplicaID = -1

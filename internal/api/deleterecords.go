@@ -39,7 +39,7 @@ func (a *deleteRecordsAPI) handle(c *Call) {
 			rp.Default()
 			rp.Partition, rp.LowWatermark = q.Partition, -1
 			_, p, err := a.named(img, []byte(t.Topic), q.Partition)
-			if err == nil && internalTopic(t.Topic) {
+			if err == nil && isInternal(t.Topic) {
 				err = errInternalTopic
 			}
 			var d partition.Deleted

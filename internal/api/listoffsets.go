@@ -22,7 +22,7 @@ const debugReplica = -2
 //	     LEADER_NOT_AVAILABLE
 //
 // Only the leader answers, except to a tool. A partition that is named twice
-// is INVALID_REQUEST.
+// is INVALID_REQUEST, once.
 type listOffsetsAPI struct{ *dataAPI }
 
 func (a *listOffsetsAPI) handle(c *Call) {
@@ -34,12 +34,18 @@ func (a *listOffsetsAPI) handle(c *Call) {
 		rt := kmsg.NewListOffsetsResponseTopic()
 		rt.Topic = t.Topic
 		for _, q := range t.Partitions {
+			tp := model.TopicPartition{Topic: t.Topic, Partition: q.Partition}
+			again, open := twice[tp]
+			if !open {
+				continue // answered where it was named first
+			}
+			delete(twice, tp)
 			rp := kmsg.NewListOffsetsResponseTopicPartition()
 			rp.Partition, rp.Offset, rp.Timestamp, rp.LeaderEpoch = q.Partition, -1, -1, -1
 			var found partition.Found
 			_, p, err := a.named(img, []byte(t.Topic), q.Partition)
 			switch {
-			case twice[model.TopicPartition{Topic: t.Topic, Partition: q.Partition}]:
+			case again:
 				err = errBadRequest
 			case !timestampAllowed(q.Timestamp, req.Version):
 				err = errUnknownVersion
@@ -71,10 +77,13 @@ func timestampAllowed(ts int64, version int16) bool {
 		return version >= 8
 	case partition.LatestTiered:
 		return version >= 9
+	case partition.EarliestPendingUpload:
+		return version >= 11
 	}
-	return ts >= partition.Earliest // -6 needs tiered storage; others have no meaning
+	return ts >= partition.Earliest // others have no meaning
 }
 
+// duplicates tells of every partition whether it is named more than once.
 func duplicates(req *kmsg.ListOffsetsRequest) map[model.TopicPartition]bool {
 	seen := map[model.TopicPartition]bool{}
 	for _, t := range req.Topics {

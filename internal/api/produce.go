@@ -96,7 +96,10 @@ func (op *produced) appendAll(c *Call, d *drain, req *wire.ProduceRequest) {
 			}
 		}
 		for k := range t.Partitions {
-			in := partIn{topic: t, index: t.Partitions[k].Index, records: t.Partitions[k].Records, clientID: clientID}
+			in := partIn{
+				topic: t, index: t.Partitions[k].Index, records: t.Partitions[k].Records,
+				clientID: clientID, txnID: req.TransactionID != nil,
+			}
 			topic, p, appended, err := op.appendOne(c.Header.Version, req.Acks, in)
 			if p != nil {
 				d.touch(p)
@@ -121,14 +124,15 @@ type partIn struct {
 	index    int32
 	records  []byte
 	clientID string
+	txnID    bool // the request names a transactional id
 }
 
 func (op *produced) appendOne(version, acks int16, in partIn) (
 	*metadata.Topic, *partition.Partition, partition.Appended, error,
 ) {
 	none := partition.Appended{Base: model.NoOffset, AppendTime: -1, LogStart: model.NoOffset}
-	if acks < -1 || acks > 1 {
-		return nil, nil, none, errBadAcks
+	if b := record.Batch(in.records); !in.txnID && len(b) >= record.HeaderSize && b.Transactional() {
+		return nil, nil, none, errNoTxnID
 	}
 	var t *metadata.Topic
 	var p *partition.Partition
@@ -138,7 +142,11 @@ func (op *produced) appendOne(version, acks int16, in partIn) (
 	} else {
 		t, p, err = op.a.named(op.hints.img, in.topic.Name, in.index)
 	}
-	if err == nil && internalTopic(t.Name) && in.clientID != adminClientID {
+	switch {
+	case errors.Is(err, partition.ErrUnknownPartition) || errors.Is(err, partition.ErrUnknownTopicID):
+	case acks < -1 || acks > 1:
+		err = errBadAcks
+	case isInternal(t.Name) && in.clientID != adminClientID:
 		err = errInternalTopic
 	}
 	if err != nil {
@@ -148,14 +156,6 @@ func (op *produced) appendOne(version, acks int16, in partIn) (
 		AcksAll: acks == -1, Origin: producer.Client, ZstdAllowed: version >= 7, Epoch: model.NoLeaderEpoch,
 	})
 	return t, p, appended, err
-}
-
-func internalTopic(name string) bool {
-	switch name {
-	case "__consumer_offsets", "__transaction_state", "__share_group_state":
-		return true
-	}
-	return false
 }
 
 // failed fills in the answer for a partition that was refused. Only errors

@@ -16,6 +16,8 @@ const (
 	MaxTimestamp  int64 = -3
 	EarliestLocal int64 = -4
 	LatestTiered  int64 = -5
+	// EarliestPendingUpload is the first offset that isn't in tiered storage yet (KIP-1023).
+	EarliestPendingUpload int64 = -6
 )
 
 // Lookup is a ListOffsets request for one partition.
@@ -50,7 +52,7 @@ func (p *Partition) ListOffset(q Lookup) (Found, error) {
 	case Earliest, EarliestLocal:
 		start := p.log.Start()
 		return Found{Offset: start, Timestamp: -1, Epoch: p.log.EpochAt(start)}, nil
-	case LatestTiered:
+	case LatestTiered, EarliestPendingUpload:
 		return none, nil // there is no tiered storage
 	case Latest:
 		if !known {

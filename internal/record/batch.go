@@ -187,6 +187,12 @@ func (b Batch) StampAppendTime(now int64) {
 	b.setMaxTimestamp(now)
 }
 
+// setCreateTime says that the timestamps are the producer's, the largest ms.
+func (b Batch) setCreateTime(ms int64) {
+	binary.BigEndian.PutUint16(b[posAttributes:], uint16(b.Attributes()&^attrAppendTime))
+	b.setMaxTimestamp(ms)
+}
+
 func (b Batch) setMaxTimestamp(ms int64) {
 	binary.BigEndian.PutUint64(b[posMaxTimestamp:], uint64(ms))
 	b.UpdateCRC()

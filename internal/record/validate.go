@@ -27,7 +27,9 @@ const maxRecordErrors = 1000
 // framing, codec, base offset, size, CRC, header rules, then every record.
 // A partial batch after the first is cut off, as Kafka does; a second whole
 // one is ErrInvalid. If the header's maxTimestamp is not the records' maximum
-// it is corrected in place (a wrong one would mislead the time index).
+// it is corrected in place (a wrong one would mislead the time index). So is a
+// producer's claim that its timestamps are the leader's, on a topic where they
+// aren't; on one where the leader stamps them it is ErrInvalidTimestamp.
 //
 // Errors: *InvalidError (ErrInvalid or ErrInvalidTimestamp), ErrCorrupt,
 // ErrTooLarge, ErrUnsupportedCodec. An uncompressed valid batch costs no
@@ -53,8 +55,8 @@ func Validate(p []byte, r Rules) (Batch, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !r.LogAppendTime && maxTimestamp != b.MaxTimestamp() {
-		b.setMaxTimestamp(maxTimestamp)
+	if !r.LogAppendTime && (maxTimestamp != b.MaxTimestamp() || b.LogAppendTime() && !r.AllowControl) {
+		b.setCreateTime(maxTimestamp)
 	}
 	return b, nil
 }
@@ -141,8 +143,9 @@ func checkRecords(b Batch, c cursor, r *Rules) (maxTimestamp int64, err error) {
 	base, count := b.BaseTimestamp(), int(b.Count())
 	oldest, newest := timestampRange(r)
 	rejects := rejects{oldest: oldest, newest: newest}
-	if b.LogAppendTime() && !r.AllowControl {
-		rejects.appendTime()
+	claims := b.LogAppendTime() && !r.AllowControl
+	if claims && r.LogAppendTime {
+		rejects.appendTime(0)
 	}
 	for i := range count {
 		s, ok := c.record()
@@ -157,6 +160,8 @@ func checkRecords(b Batch, c cursor, r *Rules) (maxTimestamp int64, err error) {
 			rejects.key(i)
 		} else if (ts < oldest || ts > newest) && ts != NoTimestamp {
 			rejects.timestamp(i, ts)
+		} else if claims && ts == NoTimestamp && !r.LogAppendTime {
+			rejects.appendTime(i)
 		}
 	}
 	if c.more() {
@@ -216,9 +221,9 @@ func (j *rejects) timestamp(i int, ts int64) {
 	j.add(i, "timestamp %d is outside [%d, %d]", ts, j.oldest, j.newest)
 }
 
-func (j *rejects) appendTime() {
+func (j *rejects) appendTime(i int) {
 	j.time = true
-	j.add(0, "a producer must not set the log append time attribute")
+	j.add(i, "a producer must not set the log append time attribute")
 }
 
 func (j *rejects) err(count int) error {

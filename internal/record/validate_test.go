@@ -121,7 +121,8 @@ func TestValidate(t *testing.T) {
 		{"too old", good, before, ErrInvalidTimestamp, "record 2: timestamp 1699999999997"},
 		{"too far in the future", good, after, ErrInvalidTimestamp, "record 1: timestamp 1700000000005"},
 		{"the leader's clock counts", good, appendTime, nil, ""},
-		{"append time set by the producer", patch(t, put16(posAttributes, attrAppendTime)), open(),
+		{"append time claimed by the producer", patch(t, put16(posAttributes, attrAppendTime)), open(), nil, ""},
+		{"the same where the leader stamps", patch(t, put16(posAttributes, attrAppendTime)), appendTime,
 			ErrInvalidTimestamp, "log append time"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -137,6 +138,24 @@ func TestValidate(t *testing.T) {
 				t.Fatalf("%T is an InvalidError: %v", err, !class)
 			}
 		})
+	}
+}
+
+func TestClaimedAppendTimeIsTakenBack(t *testing.T) {
+	b, err := Validate(patch(t, func(b Batch) {
+		put16(posAttributes, attrAppendTime)(b)
+		put64(posMaxTimestamp, 1)(b)
+	}), open())
+	if err != nil || b.LogAppendTime() || b.MaxTimestamp() <= 1 || b.CheckCRC() != nil {
+		t.Fatalf("%v, append time %v, max %d, crc %v", err, b.LogAppendTime(), b.MaxTimestamp(), b.CheckCRC())
+	}
+	var bl Builder
+	bl.Add(NoTimestamp, nil, []byte("v"))
+	b = bl.Build()
+	put16(posAttributes, attrAppendTime)(b)
+	b.UpdateCRC()
+	if _, err := Validate(b, open()); !errors.Is(err, ErrInvalidTimestamp) {
+		t.Fatalf("a record without a timestamp: %v", err)
 	}
 }
 
