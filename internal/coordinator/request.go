@@ -88,7 +88,9 @@ func (c *Coordinator) Commit(r group.Commit, reply func(group.Committed)) {
 
 // Offsets returns the committed offsets of partitions of a group, or all of
 // them, by partition, if none are named (nil).
-func (c *Coordinator) Offsets(id string, partitions []model.TopicPartition) (out []group.PartitionOffset, code group.Code) {
+func (c *Coordinator) Offsets(id string, partitions []model.TopicPartition) (
+	out []group.PartitionOffset, code group.Code,
+) {
 	code = c.look(id, func(core *group.Core) {
 		if partitions == nil {
 			out = core.AllOffsets(id)

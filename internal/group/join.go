@@ -207,7 +207,8 @@ func (w *staticReturn) finished(c *Core, code Code, now time.Time) {
 		if g.leader == m.id {
 			g.leader = w.before.id
 		}
-		m.id, m.clientID, m.clientHost, m.protocols = w.before.id, w.before.clientID, w.before.clientHost, w.before.protocols
+		m.id, m.clientID, m.clientHost = w.before.id, w.before.clientID, w.before.clientHost
+		m.protocols, m.session, m.rebalance = w.before.protocols, w.before.session, w.before.rebalance
 		m.joining = ticketSlot{}
 		c.startSession(g, m, now)
 		c.reply(w.ticket, Joined{Code: code, Generation: -1})
