@@ -16,7 +16,6 @@ import (
 	"tidemark/internal/coordinator"
 	"tidemark/internal/fetcher"
 	"tidemark/internal/group"
-	"tidemark/internal/journal"
 	"tidemark/internal/metadata"
 	"tidemark/internal/model"
 	"tidemark/internal/observer"
@@ -49,7 +48,7 @@ type brokers struct {
 
 // openBrokers builds the role. local is this node's own metadata log, nil
 // without the controller role.
-func openBrokers(o Options, id identity, events *journal.Journal, listeners []peer.Listener, local observer.Source) (*brokers, error) {
+func openBrokers(o Options, id identity, events *tally, listeners []peer.Listener, local observer.Source) (*brokers, error) {
 	c := o.Config
 	b := &brokers{cfg: c, metadataDir: id.dirs[c.MetadataDir], dead: make(chan error, 1)}
 	if err := b.openObserver(o, id, events, local); err != nil {
@@ -122,7 +121,7 @@ func supportedFeatures() []peer.Feature {
 	return out
 }
 
-func (b *brokers) openObserver(o Options, id identity, events *journal.Journal, local observer.Source) error {
+func (b *brokers) openObserver(o Options, id identity, events *tally, local observer.Source) error {
 	c := o.Config
 	cfg := observer.Config{Node: c.NodeID, Directory: id.dirs[c.MetadataDir], ClusterID: id.cluster,
 		ControllerListener: c.ControllerListenerNames[0], StaticVoters: map[model.BrokerID]string{}, Events: events, Log: o.Log.With("logger", "observer")}

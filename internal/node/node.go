@@ -45,6 +45,7 @@ type Node struct {
 	started  time.Time
 	locks    *lockedDirs
 	journal  *journal.Journal
+	tally    *tally
 	servers  []*server.Server // of brokers' listeners
 	control  []*server.Server // of controllers' listeners
 	ctl      *controllers     // nil without the role
@@ -87,6 +88,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 	if n.journal, err = journal.Open(journal.Options{Dir: c.StateDir, Node: c.NodeID, MaxBytes: c.JournalMaxBytes, Log: n.o.Log.With("logger", "state.change")}); err != nil {
 		return err
 	}
+	n.tally = newTally(n.journal)
 	if err := n.listenHTTP(); err != nil {
 		return err
 	}
@@ -160,7 +162,7 @@ func (n *Node) openRoles() error {
 		return nil
 	}
 	var err error
-	if n.brk, err = openBrokers(n.o, n.id, n.journal, n.advertised(false), local); err != nil {
+	if n.brk, err = openBrokers(n.o, n.id, n.tally, n.advertised(false), local); err != nil {
 		return err
 	}
 	n.brk.observer.Subscribe(n.tracker.saw)
@@ -291,7 +293,7 @@ func (n *Node) HTTPAddr() string { return n.httpAddr }
 // evidence turns the controller's decisions into journal events.
 func (n *Node) evidence(list []controller.Evidence) {
 	for _, e := range list {
-		n.journal.Emit(eventOf(e))
+		n.tally.Emit(eventOf(e))
 	}
 }
 

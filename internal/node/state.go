@@ -10,6 +10,7 @@ import (
 
 	"tidemark/internal/admin"
 	"tidemark/internal/controller"
+	"tidemark/internal/fetcher"
 	"tidemark/internal/journal"
 	"tidemark/internal/metadata"
 	"tidemark/internal/model"
@@ -300,6 +301,10 @@ func (n *Node) Counts() admin.Counts {
 	for _, p := range n.brk.broker.Partitions() {
 		c.PartitionCount++
 		v := p.State()
+		c.MessagesIn += uint64(v.MessagesIn)
+		c.BytesIn += uint64(v.BytesIn)
+		c.BytesOut += uint64(v.BytesOut)
+		c.ReplicationBytesOut += uint64(v.ReplicationBytesOut)
 		switch v.Role {
 		case "leader":
 			c.LeaderCount++
@@ -310,7 +315,19 @@ func (n *Node) Counts() admin.Counts {
 			c.OfflineReplicas++
 		}
 	}
+	n.countFollowing(&c)
+	n.tally.fill(&c)
 	return c
+}
+
+// countFollowing adds what this node follows.
+func (n *Node) countFollowing(c *admin.Counts) {
+	for _, s := range n.brk.fetchers.Status() {
+		c.MaxLag = max(c.MaxLag, int64(s.Lag))
+		if s.Phase == fetcher.Failed {
+			c.FailedPartitions++
+		}
+	}
 }
 
 func rank(b bool) int { return boolRank(b) }
