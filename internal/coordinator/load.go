@@ -71,7 +71,8 @@ func (i *instance) serve(core *group.Core, end model.Offset, began time.Time) {
 	if core.Groups() == 0 {
 		level = slog.LevelDebug // most partitions of a small cluster
 	}
-	i.c.cfg.Logger.Log(context.Background(), level, "groups: loaded", "partition", i.index, "epoch", int32(i.epoch), "offset", int64(end),
+	i.c.cfg.Logger.Log(context.Background(), level, "groups: loaded",
+		"partition", i.index, "epoch", int32(i.epoch), "offset", int64(end),
 		"groups", core.Groups(), "offsets", core.Offsets(), "skipped", core.Skipped(), "took", now.Sub(began))
 	i.mu.Unlock()
 	out.send()
