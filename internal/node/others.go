@@ -145,6 +145,13 @@ func viewOf(a peer.DescribedReplicas, now time.Time) remoteView {
 	return v
 }
 
-func fillOther(out *admin.Partition, v remoteView) {
+// fillOther adds what another leader says; what the metadata knows of its
+// followers' brokers is added here, since Kafka's answer has no field for it.
+func fillOther(out *admin.Partition, v remoteView, img *metadata.Image) {
+	for i := range v.followers {
+		if f := &v.followers[i]; !img.IsActive(f.Broker) {
+			f.State, f.Reason = string(replica.Offline), string(replica.FencedOrLeaving)
+		}
+	}
 	out.Known, out.HighWatermark, out.LogEnd, out.Followers = true, v.highWatermark, v.logEnd, v.followers
 }
