@@ -2,15 +2,12 @@ package api
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
-	"tidemark/internal/active"
 	"tidemark/internal/controller"
 	"tidemark/internal/model"
 
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -66,10 +63,10 @@ func RegisterController(h *Handlers, s controllerSubmitter) {
 				return
 			}
 			if a.refuse == nil {
-				c.Fail(submitError(err))
+				c.Fail(err)
 				return
 			}
-			c.Reply(a.refuse(c.Msg, ErrorCode(submitError(err)), err.Error()))
+			c.Reply(a.refuse(c.Msg, ErrorCode(err), err.Error()))
 		}))
 	}
 }
@@ -100,62 +97,6 @@ func submit[T any](ctx context.Context, s controllerSubmitter, req any) (*T, err
 		return nil, fmt.Errorf("%T answered with %T", req, out)
 	}
 	return resp, nil
-}
-
-// submitError gives the errors of submitting their Kafka error.
-func submitError(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, active.ErrNotController):
-		return kerr.NotController
-	case errors.Is(err, active.ErrBusy):
-		return kerr.RequestTimedOut // retriable, and nothing was done
-	}
-	return err
-}
-
-var controllerCodes = map[controller.Code]*kerr.Error{
-	controller.Unknown:                    kerr.UnknownServerError,
-	controller.NotController:              kerr.NotController,
-	controller.InvalidRequest:             kerr.InvalidRequest,
-	controller.InconsistentClusterID:      kerr.InconsistentClusterID,
-	controller.DuplicateRegistration:      kerr.DuplicateBrokerRegistration,
-	controller.InvalidRegistration:        kerr.InvalidRegistration,
-	controller.UnsupportedVersion:         kerr.UnsupportedVersion,
-	controller.StaleBrokerEpoch:           kerr.StaleBrokerEpoch,
-	controller.BrokerNotRegistered:        kerr.BrokerIDNotRegistered,
-	controller.UnknownTopic:               kerr.UnknownTopicOrPartition,
-	controller.UnknownTopicID:             kerr.UnknownTopicID,
-	controller.TopicExists:                kerr.TopicAlreadyExists,
-	controller.InvalidTopic:               kerr.InvalidTopicException,
-	controller.InvalidPartitions:          kerr.InvalidPartitions,
-	controller.InvalidReplicationFactor:   kerr.InvalidReplicationFactor,
-	controller.InvalidAssignment:          kerr.InvalidReplicaAssignment,
-	controller.InvalidConfig:              kerr.InvalidConfig,
-	controller.PolicyViolation:            kerr.PolicyViolation,
-	controller.TopicDeletionDisabled:      kerr.TopicDeletionDisabled,
-	controller.TopicAuthorization:         kerr.TopicAuthorizationFailed,
-	controller.FencedLeaderEpoch:          kerr.FencedLeaderEpoch,
-	controller.InvalidUpdateVersion:       kerr.InvalidUpdateVersion,
-	controller.IneligibleReplica:          kerr.IneligibleReplica,
-	controller.NewLeaderElected:           kerr.NewLeaderElected,
-	controller.ElectionNotNeeded:          kerr.ElectionNotNeeded,
-	controller.PreferredLeaderUnavailable: kerr.PreferredLeaderNotAvailable,
-	controller.EligibleLeadersUnavailable: kerr.EligibleLeadersNotAvailable,
-	controller.NoReassignment:             kerr.NoReassignmentInProgress,
-	controller.FeatureUpdateFailed:        kerr.FeatureUpdateFailed,
-	controller.UnknownControllerID:        kerr.UnknownControllerID,
-}
-
-func codeOf(c controller.Code) int16 {
-	if c == controller.OK {
-		return 0
-	}
-	if e, ok := controllerCodes[c]; ok {
-		return e.Code
-	}
-	return kerr.UnknownServerError.Code
 }
 
 // messageOf is null on success.

@@ -81,10 +81,10 @@ func askController(t *testing.T, s controllerSubmitter, msg kmsg.Request, versio
 		resp, err := a.call(s, in)
 		switch {
 		case err != nil && a.refuse != nil:
-			resp = a.refuse(in, ErrorCode(submitError(err)), err.Error())
+			resp = a.refuse(in, ErrorCode(err), err.Error())
 		case err != nil:
 			resp = kmsg.ResponseForKey(a.key)
-			reflect.ValueOf(resp).Elem().FieldByName("ErrorCode").SetInt(int64(ErrorCode(submitError(err))))
+			reflect.ValueOf(resp).Elem().FieldByName("ErrorCode").SetInt(int64(ErrorCode(err)))
 		}
 		resp.SetVersion(version)
 		out, err := wire.DecodeResponse(a.key, version, resp.AppendTo(nil))

@@ -6,6 +6,7 @@ import (
 
 	"tidemark/internal/active"
 	"tidemark/internal/commitlog"
+	"tidemark/internal/controller"
 	"tidemark/internal/partition"
 	"tidemark/internal/producer"
 	"tidemark/internal/purgatory"
@@ -68,7 +69,7 @@ var errorCodes = []struct {
 	{quorum.ErrSnapshotNotFound, kerr.SnapshotNotFound},
 	{quorum.ErrPositionOutOfRange, kerr.PositionOutOfRange},
 	{active.ErrNotController, kerr.NotController},
-	{active.ErrBusy, kerr.ThrottlingQuotaExceeded},
+	{active.ErrBusy, kerr.RequestTimedOut}, // retriable, and nothing was done
 
 	{commitlog.ErrOffsetOutOfRange, kerr.OffsetOutOfRange},
 	{commitlog.ErrIO, kerr.KafkaStorageError},
@@ -94,6 +95,51 @@ func ErrorCode(err error) int16 {
 		if errors.Is(err, row.err) {
 			return row.code.Code
 		}
+	}
+	return kerr.UnknownServerError.Code
+}
+
+// controllerCodes gives the active controller's verdicts their codes.
+var controllerCodes = map[controller.Code]*kerr.Error{
+	controller.Unknown:                    kerr.UnknownServerError,
+	controller.NotController:              kerr.NotController,
+	controller.InvalidRequest:             kerr.InvalidRequest,
+	controller.InconsistentClusterID:      kerr.InconsistentClusterID,
+	controller.DuplicateRegistration:      kerr.DuplicateBrokerRegistration,
+	controller.InvalidRegistration:        kerr.InvalidRegistration,
+	controller.UnsupportedVersion:         kerr.UnsupportedVersion,
+	controller.StaleBrokerEpoch:           kerr.StaleBrokerEpoch,
+	controller.BrokerNotRegistered:        kerr.BrokerIDNotRegistered,
+	controller.UnknownTopic:               kerr.UnknownTopicOrPartition,
+	controller.UnknownTopicID:             kerr.UnknownTopicID,
+	controller.TopicExists:                kerr.TopicAlreadyExists,
+	controller.InvalidTopic:               kerr.InvalidTopicException,
+	controller.InvalidPartitions:          kerr.InvalidPartitions,
+	controller.InvalidReplicationFactor:   kerr.InvalidReplicationFactor,
+	controller.InvalidAssignment:          kerr.InvalidReplicaAssignment,
+	controller.InvalidConfig:              kerr.InvalidConfig,
+	controller.PolicyViolation:            kerr.PolicyViolation,
+	controller.TopicDeletionDisabled:      kerr.TopicDeletionDisabled,
+	controller.TopicAuthorization:         kerr.TopicAuthorizationFailed,
+	controller.FencedLeaderEpoch:          kerr.FencedLeaderEpoch,
+	controller.InvalidUpdateVersion:       kerr.InvalidUpdateVersion,
+	controller.IneligibleReplica:          kerr.IneligibleReplica,
+	controller.NewLeaderElected:           kerr.NewLeaderElected,
+	controller.ElectionNotNeeded:          kerr.ElectionNotNeeded,
+	controller.PreferredLeaderUnavailable: kerr.PreferredLeaderNotAvailable,
+	controller.EligibleLeadersUnavailable: kerr.EligibleLeadersNotAvailable,
+	controller.NoReassignment:             kerr.NoReassignmentInProgress,
+	controller.FeatureUpdateFailed:        kerr.FeatureUpdateFailed,
+	controller.UnknownControllerID:        kerr.UnknownControllerID,
+}
+
+// codeOf returns Kafka's code for a verdict.
+func codeOf(c controller.Code) int16 {
+	if c == controller.OK {
+		return 0
+	}
+	if e, ok := controllerCodes[c]; ok {
+		return e.Code
 	}
 	return kerr.UnknownServerError.Code
 }

@@ -273,7 +273,8 @@ func (op *fetchOp) add(resp *wire.FetchResponse, r *fetchResult) {
 	switch {
 	case r.err != nil:
 		out.HighWatermark, out.LastStable, out.LogStart = model.NoOffset, model.NoOffset, model.NoOffset
-		if out.Error == kerr.NotLeaderForPartition.Code || out.Error == kerr.FencedLeaderEpoch.Code {
+		moved := out.Error == kerr.NotLeaderForPartition.Code || out.Error == kerr.FencedLeaderEpoch.Code
+		if moved && op.req.Header.Version >= 16 {
 			out.Leader = op.hints.leader(r.topic, r.e.Partition)
 		}
 	case r.got.Diverging:

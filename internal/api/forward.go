@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -85,57 +86,14 @@ func (f *forwardAPI) unanswered(c *Call, frame []byte, code *kerr.Error) {
 	c.Fail(code)
 }
 
-// refuseAll builds the answer of APIs that report per topic or resource.
-func refuseAll(msg kmsg.Request, code *kerr.Error) kmsg.Response { // flat switch
-	text := kmsg.StringPtr(code.Description)
-	switch req := msg.(type) {
-	case *kmsg.CreateTopicsRequest:
-		resp := req.ResponseKind().(*kmsg.CreateTopicsResponse)
-		for _, t := range req.Topics {
-			r := kmsg.NewCreateTopicsResponseTopic()
-			r.Topic, r.ErrorCode, r.ErrorMessage = t.Topic, code.Code, text
-			resp.Topics = append(resp.Topics, r)
-		}
-		return resp
-	case *kmsg.DeleteTopicsRequest:
-		resp := req.ResponseKind().(*kmsg.DeleteTopicsResponse)
-		for _, name := range req.TopicNames {
-			r := kmsg.NewDeleteTopicsResponseTopic()
-			r.Topic, r.ErrorCode, r.ErrorMessage = kmsg.StringPtr(name), code.Code, text
-			resp.Topics = append(resp.Topics, r)
-		}
-		for _, t := range req.Topics {
-			r := kmsg.NewDeleteTopicsResponseTopic()
-			r.Topic, r.TopicID, r.ErrorCode, r.ErrorMessage = t.Topic, t.TopicID, code.Code, text
-			resp.Topics = append(resp.Topics, r)
-		}
-		return resp
-	case *kmsg.CreatePartitionsRequest:
-		resp := req.ResponseKind().(*kmsg.CreatePartitionsResponse)
-		for _, t := range req.Topics {
-			r := kmsg.NewCreatePartitionsResponseTopic()
-			r.Topic, r.ErrorCode, r.ErrorMessage = t.Topic, code.Code, text
-			resp.Topics = append(resp.Topics, r)
-		}
-		return resp
-	case *kmsg.IncrementalAlterConfigsRequest:
-		resp := req.ResponseKind().(*kmsg.IncrementalAlterConfigsResponse)
-		for _, t := range req.Resources {
-			r := kmsg.NewIncrementalAlterConfigsResponseResource()
-			r.ResourceType, r.ResourceName, r.ErrorCode, r.ErrorMessage = t.ResourceType, t.ResourceName, code.Code, text
-			resp.Resources = append(resp.Resources, r)
-		}
-		return resp
-	case *kmsg.AlterConfigsRequest:
-		resp := req.ResponseKind().(*kmsg.AlterConfigsResponse)
-		for _, t := range req.Resources {
-			r := kmsg.NewAlterConfigsResponseResource()
-			r.ResourceType, r.ResourceName, r.ErrorCode, r.ErrorMessage = t.ResourceType, t.ResourceName, code.Code, text
-			resp.Resources = append(resp.Resources, r)
-		}
-		return resp
+// refuseAll builds the answer of an API that reports per topic or resource; nil
+// for others.
+func refuseAll(msg kmsg.Request, code *kerr.Error) kmsg.Response {
+	i := slices.IndexFunc(controllerAPIs, func(a controllerAPI) bool { return a.key == msg.Key() && a.refuse != nil })
+	if i < 0 {
+		return nil
 	}
-	return nil
+	return controllerAPIs[i].refuse(msg, code.Code, code.Description)
 }
 
 // hostBytes is the address of the client as Envelope wants it.

@@ -48,7 +48,10 @@ func (a API) Private() bool { return a.Key >= KeyPrivate }
 // Supports reports whether version lies in the served range.
 func (a API) Supports(version int16) bool { return version >= a.Min && version <= a.Max }
 
-// table is ordered by key.
+// table is ordered by key. It equals what a 4.3.1 node answers to ApiVersions
+// on both kinds of listener, but for two things: Kafka claims Produce from v0 on
+// without serving it below v3, and lists the telemetry APIs, 71 and 72, only
+// with a plugin that takes what clients send.
 var table = []API{
 	{Key: 0, Name: "Produce", Min: 3, Max: 13, flexible: 9, Broker: true},
 	{Key: 1, Name: "Fetch", Min: 4, Max: 18, flexible: 12, Broker: true, Controller: true},
