@@ -34,6 +34,12 @@ func (b *BrokerConns) Admit(c *Call) error {
 		b.note(c.Req.Conn, model.BrokerID(req.BrokerID))
 	case *kmsg.AlterPartitionRequest:
 		b.note(c.Req.Conn, model.BrokerID(req.BrokerID))
+	case *kmsg.FetchRequest: // of the metadata log; the first thing that a new controller hears
+		if isMetadataFetch(req) {
+			if id := metadataFetch(req).Replica; id >= 0 {
+				b.note(c.Req.Conn, id)
+			}
+		}
 	}
 	return nil
 }

@@ -188,6 +188,12 @@ func (f *fakeLeader) ReplicaFetch(ctx context.Context, r peer.ReplicaFetch, out 
 	for _, g := range r.Forget {
 		delete(f.session, model.TopicPartition{Topic: g.Topic, Partition: g.Of.Partition})
 	}
+	if len(f.session) == 0 { // as Kafka does, close the empty session and answer at once
+		f.id++
+		out.SessionID = 0
+		f.mu.Unlock()
+		return nil
+	}
 	until := time.Now().Add(r.MaxWait)
 	f.mu.Unlock()
 	for {

@@ -279,6 +279,24 @@ func TestRemoveThenAddAgain(t *testing.T) {
 	})
 }
 
+// Kafka closes a session that a request leaves empty: that is no trouble, and
+// the next partition begins a new one.
+func TestOnlyPartitionLeavesTheSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(1)
+		defer b.f.Close()
+		r := b.follow(tpn(0), "", "\x01")
+		b.leader.with(func() { b.leader.codes[tpn(0)] = peer.CodeUnknownLeaderEpoch })
+		pass(10 * time.Second)
+		b.leader.with(func() { b.leader.codes[tpn(0)] = 0 })
+		pass(2 * time.Second)
+		wantBytes(t, r, "\x01")
+		if n := b.events.count(journal.FetchFailed); n != 1 || len(b.leader.dials) != 1 {
+			t.Errorf("%d failures, want the one of the partition; dials %v", n, b.leader.dials)
+		}
+	})
+}
+
 func TestResizeSpreadsPartitions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := setup(1)

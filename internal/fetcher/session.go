@@ -28,6 +28,9 @@ func (s *session) answered(code peer.Code, id int32) (ok bool) {
 	case s.full():
 		*s = session{id: id, epoch: 1}
 		return true
+	case id == 0: // it was left empty, so Kafka closed it with this answer
+		*s = session{}
+		return true
 	case id != s.id:
 		s.restart()
 		return false
