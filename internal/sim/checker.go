@@ -10,6 +10,7 @@ import (
 	"tidemark/internal/model"
 	"tidemark/internal/partition"
 	"tidemark/internal/record"
+	"tidemark/internal/replica"
 )
 
 func stack() []byte { return debug.Stack() }
@@ -117,6 +118,9 @@ func (c *checker) replica(h *hosted) {
 	if leads && hw > l.hw {
 		l.hw = hw
 		c.covered(h, l, epoch)
+		if hold, ok := h.p.Hold(); ok && hold.Reason == replica.ReasonUnderMinISR {
+			w.fail("StrictMinISR: %s %s: high watermark rose to %d with too few in-sync replicas", h.b.name, h.tp, hw)
+		}
 	}
 }
 

@@ -15,7 +15,7 @@ const clusterID = "sim"
 // with one proposal in flight.
 type ctl struct {
 	node
-	q       *quorum
+	q       *modelQuorum
 	w       *World
 	core    *controller.Core
 	loader  *metadata.Loader
@@ -40,7 +40,7 @@ type ask struct {
 	done func(resp any, err error)
 }
 
-func newCtl(q *quorum, id int) *ctl {
+func newCtl(q *modelQuorum, id int) *ctl {
 	return &ctl{node: node{id: id, name: fmt.Sprintf("c%d", id)}, q: q, w: q.w}
 }
 

@@ -6,10 +6,10 @@ import (
 	"tidemark/internal/record"
 )
 
-// quorum models what package quorum gives: one committed log, at most one
+// modelQuorum models what package quorum gives: one committed log, at most one
 // leader per epoch, proposals that may be committed although their answer is
 // lost, and leaders that do not know yet that they are deposed.
-type quorum struct {
+type modelQuorum struct {
 	w       *World
 	ctls    []*ctl
 	entries []entry // committed
@@ -47,15 +47,15 @@ type proposal struct {
 
 const controllers = 3
 
-func newQuorum(w *World) *quorum {
-	q := &quorum{w: w, truth: metadata.NewLoader(metadata.Empty())}
+func newQuorum(w *World) *modelQuorum {
+	q := &modelQuorum{w: w, truth: metadata.NewLoader(metadata.Empty())}
 	for i := range controllers {
 		q.ctls = append(q.ctls, newCtl(q, 101+i))
 	}
 	return q
 }
 
-func (q *quorum) boot() {
+func (q *modelQuorum) boot() {
 	for _, c := range q.ctls {
 		c.start()
 	}
@@ -63,10 +63,10 @@ func (q *quorum) boot() {
 }
 
 // image is the state after the last committed record.
-func (q *quorum) image() *metadata.Image { return q.truth.Image() }
+func (q *modelQuorum) image() *metadata.Image { return q.truth.Image() }
 
 // fit tells whether c can commit: it is awake and reaches another voter.
-func (q *quorum) fit(c *ctl) bool {
+func (q *modelQuorum) fit(c *ctl) bool {
 	if !c.up || c.paused {
 		return false
 	}
@@ -79,7 +79,7 @@ func (q *quorum) fit(c *ctl) bool {
 }
 
 // tick elects when there has been no fit leader for an election time-out.
-func (q *quorum) tick() {
+func (q *modelQuorum) tick() {
 	if q.leader != nil && q.leader.life == q.life && q.fit(q.leader) {
 		q.sick = 0
 		return
@@ -103,7 +103,7 @@ func (q *quorum) tick() {
 
 // elect makes c leader. What the old one had in flight is committed or lost;
 // either way its answer is.
-func (q *quorum) elect(c *ctl) {
+func (q *modelQuorum) elect(c *ctl) {
 	if p := q.pending; p != nil {
 		q.pending = nil
 		if q.w.chance(50) {
@@ -122,7 +122,7 @@ func (q *quorum) elect(c *ctl) {
 
 // propose commits b after a while, unless the leader changes. done runs at c
 // after the commit; if the batch is lost, it never runs.
-func (q *quorum) propose(c *ctl, epoch model.LeaderEpoch, b record.Batch, done func()) {
+func (q *modelQuorum) propose(c *ctl, epoch model.LeaderEpoch, b record.Batch, done func()) {
 	if q.leader != c || q.life != c.life || q.epoch != epoch || q.pending != nil {
 		return // deposed: its tick will tell it
 	}
@@ -131,7 +131,7 @@ func (q *quorum) propose(c *ctl, epoch model.LeaderEpoch, b record.Batch, done f
 	q.w.after(2*q.w.net.latency(), nil, "commit", func() { q.tryCommit(p) })
 }
 
-func (q *quorum) tryCommit(p *proposal) {
+func (q *modelQuorum) tryCommit(p *proposal) {
 	switch {
 	case q.pending != p:
 		return
@@ -147,7 +147,7 @@ func (q *quorum) tryCommit(p *proposal) {
 	})
 }
 
-func (q *quorum) commit(p *proposal) {
+func (q *modelQuorum) commit(p *proposal) {
 	p.batch.Stamp(q.end, p.epoch)
 	q.end = p.batch.NextOffset()
 	q.entries = append(q.entries, entry{p.batch, p.epoch})
@@ -172,7 +172,7 @@ func (q *quorum) commit(p *proposal) {
 
 // takeSnapshot snapshots the state and, sometimes, cuts the log below it. The
 // image that a snapshot restores must equal the one that replay made.
-func (q *quorum) takeSnapshot() {
+func (q *modelQuorum) takeSnapshot() {
 	img := q.image()
 	now := q.w.time().UnixMilli()
 	s := &snapshot{end: img.Offset + 1, epoch: img.Epoch, batches: metadata.WriteSnapshot(img, now, now)}
@@ -205,7 +205,7 @@ func sameState(a, b *metadata.Image) bool {
 }
 
 // index is the first entry at or above off.
-func (q *quorum) index(off model.Offset) int {
+func (q *modelQuorum) index(off model.Offset) int {
 	lo, hi := 0, len(q.entries)
 	for lo < hi {
 		mid := (lo + hi) / 2

@@ -70,7 +70,7 @@ type World struct {
 	cfg     Swarm
 	rare    Rare
 	net     network
-	quorum  *quorum
+	quorum  *modelQuorum
 	brokers []*broker
 	touched []*broker
 	check   *checker
