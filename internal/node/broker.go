@@ -194,6 +194,7 @@ func (b *brokers) register(id identity) {
 	api.RegisterDescribeProducers(b.handlers, b.broker)
 	api.RegisterListConfigResources(b.handlers, b.broker)
 	api.RegisterDescribeReplicas(b.handlers, b.broker, b.forward)
+	api.RegisterAlterConfigs(b.handlers, c.NodeID, staticSettings{c}, b.forward)
 	var auto api.TopicCreator
 	if c.Topics.AutoCreate {
 		auto = create
