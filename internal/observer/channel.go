@@ -34,7 +34,7 @@ type ChannelConfig struct {
 	// Resolve names the active controller, as Observer.Controller does.
 	Resolve func() (id model.BrokerID, addr string, ok bool)
 	Dial    func(ctx context.Context, addr string) (Controller, error)
-	Retry   time.Duration // between attempts; 50 ms
+	Retry   time.Duration // between attempts, after some quicker ones; 50 ms
 	Attempt time.Duration // limit of one attempt; 4.5 s (half a session)
 }
 
@@ -146,7 +146,7 @@ func call[R any](
 	}
 	defer func() { ch.turn <- struct{}{} }()
 	why := error(nil)
-	for {
+	for pause := ch.cfg.Retry / 16; ; pause = min(2*pause, ch.cfg.Retry) {
 		res, code, err := attempt(ctx, ch, fn)
 		if err == nil && code != peer.CodeNotController {
 			return res, nil
@@ -161,7 +161,7 @@ func call[R any](
 		select {
 		case <-ctx.Done():
 			return zero, fmt.Errorf("%w: %w", ErrNoController, why)
-		case <-time.After(ch.cfg.Retry):
+		case <-time.After(pause):
 		}
 	}
 }

@@ -117,7 +117,7 @@ func (n *Node) campaignAtStart() {
 		return
 	}
 	r.quick = quickElection{term: r.term, left: campaignAttempts}
-	n.campaignAfter(2*formRetry + time.Duration(n.rank(raft.None, r.term))*campaignStep)
+	n.campaignAfter(2*formFirst + time.Duration(n.rank(raft.None, r.term))*campaignStep)
 }
 
 // rank is this node's place in the order in which the remaining voters campaign.

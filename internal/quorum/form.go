@@ -20,7 +20,8 @@ import (
 // exists. The protocol and why it is safe: docs/design/0001-quorum-formation.md.
 
 const (
-	formRetry   = 100 * time.Millisecond
+	formFirst   = 10 * time.Millisecond  // between the first rounds: a start of all takes milliseconds
+	formRetry   = 100 * time.Millisecond // between later ones
 	askInterval = 500 * time.Millisecond
 )
 
@@ -29,7 +30,7 @@ var errActive = errors.New("already part of a quorum")
 // form returns once this node is active: as a first member, or as a joiner.
 func (n *Node) form() error {
 	reason := ""
-	for {
+	for pause := formFirst; ; pause = min(pause*5/4, formRetry) {
 		why, err := n.formOnce()
 		if err != nil {
 			return err
@@ -42,7 +43,7 @@ func (n *Node) form() error {
 			n.cfg.Log.Info("waiting for a quorum", "node", n.cfg.NodeID, "reason", why)
 		}
 		select {
-		case <-time.After(formRetry):
+		case <-time.After(pause):
 		case <-n.ctx.Done():
 			return ErrClosed
 		}
