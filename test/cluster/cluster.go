@@ -30,7 +30,7 @@ type Cluster struct {
 // Node is one process; ID counts from 1.
 type Node struct {
 	ID                   int
-	Client, Control      int // ports
+	Client, Control      int // ports, 0 without the role
 	External, HTTP       int
 	Rack                 string
 	Dir, Properties, Log string
@@ -50,7 +50,17 @@ type Options struct {
 	Static   bool                   // controller.quorum.voters instead of bootstrap servers
 	Env      []string               // further environment of every node
 	Start    func(n *Node) bool     // false leaves the node down; nil starts all
+	Roles    func(id int) string    // process.roles; nil makes every node a broker and a controller
 }
+
+func (o Options) roles(id int) string {
+	if o.Roles == nil {
+		return "broker,controller"
+	}
+	return o.Roles(id)
+}
+
+func (o Options) votes(id int) bool { return strings.Contains(o.roles(id), "controller") }
 
 var build struct {
 	once sync.Once
@@ -106,6 +116,12 @@ func New(t testing.TB, o Options) *Cluster {
 	ports := freePorts(t, o.Nodes*4)
 	for i := range o.Nodes {
 		n := &Node{ID: i + 1, c: c, Client: ports[4*i], Control: ports[4*i+1], External: ports[4*i+2], HTTP: ports[4*i+3], Rack: string(rune('a' + i%3))}
+		if !o.votes(n.ID) {
+			n.Control = 0
+		}
+		if !strings.Contains(o.roles(n.ID), "broker") {
+			n.Client, n.External = 0, 0
+		}
 		n.Dir = filepath.Join(c.Dir, fmt.Sprintf("node-%d", n.ID))
 		n.Properties, n.Log = n.Dir+".properties", n.Dir+".log"
 		c.Nodes = append(c.Nodes, n)
@@ -113,6 +129,9 @@ func New(t testing.TB, o Options) *Cluster {
 	c.ClusterID = strings.TrimSpace(Run(t, "", "storage", "random-uuid"))
 	var voters []string
 	for _, n := range c.Nodes {
+		if !o.votes(n.ID) {
+			continue
+		}
 		voters = append(voters, fmt.Sprintf("%d@127.0.0.1:%d:%s", n.ID, n.Control, strings.TrimSpace(Run(t, "", "storage", "random-uuid"))))
 	}
 	for _, n := range c.Nodes {
@@ -120,7 +139,7 @@ func New(t testing.TB, o Options) *Cluster {
 			t.Fatal(err)
 		}
 		args := []string{"storage", "format", "--config", n.Properties, "--cluster-id", c.ClusterID}
-		if !o.Static {
+		if !o.Static && o.votes(n.ID) {
 			args = append(args, "--initial-controllers", strings.Join(voters, ","))
 		}
 		Run(t, "", args...)
@@ -142,6 +161,9 @@ func New(t testing.TB, o Options) *Cluster {
 func (n *Node) config(o Options) string {
 	var quorum []string
 	for _, m := range n.c.Nodes {
+		if !o.votes(m.ID) {
+			continue
+		}
 		if o.Static {
 			quorum = append(quorum, fmt.Sprintf("%d@127.0.0.1:%d", m.ID, m.Control))
 		} else {
@@ -153,16 +175,29 @@ func (n *Node) config(o Options) string {
 		key = "controller.quorum.voters"
 	}
 	rf, minISR := min(3, o.Nodes), min(2, o.Nodes)
+	var listeners, advertised []string
+	add := func(name, host string, port int) {
+		listeners = append(listeners, fmt.Sprintf("%s://127.0.0.1:%d", name, port))
+		advertised = append(advertised, fmt.Sprintf("%s://%s:%d", name, host, port))
+	}
+	if strings.Contains(o.roles(n.ID), "broker") {
+		add("PLAINTEXT", "127.0.0.1", n.Client)
+		add("EXTERNAL", "localhost", n.External)
+	}
+	if o.votes(n.ID) {
+		add("CONTROLLER", "127.0.0.1", n.Control)
+	}
 	lines := []string{
-		"process.roles=broker,controller", fmt.Sprintf("node.id=%d", n.ID), "broker.rack=" + n.Rack,
+		"process.roles=" + o.roles(n.ID), fmt.Sprintf("node.id=%d", n.ID), "broker.rack=" + n.Rack,
 		key + "=" + strings.Join(quorum, ","), "controller.listener.names=CONTROLLER",
-		fmt.Sprintf("listeners=PLAINTEXT://127.0.0.1:%d,EXTERNAL://127.0.0.1:%d,CONTROLLER://127.0.0.1:%d", n.Client, n.External, n.Control),
-		fmt.Sprintf("advertised.listeners=PLAINTEXT://127.0.0.1:%d,EXTERNAL://localhost:%d,CONTROLLER://127.0.0.1:%d", n.Client, n.External, n.Control),
-		"listener.security.protocol.map=PLAINTEXT:PLAINTEXT,EXTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT",
-		"inter.broker.listener.name=PLAINTEXT", "log.dirs=" + n.Dir,
+		"listeners=" + strings.Join(listeners, ","), "advertised.listeners=" + strings.Join(advertised, ","),
+		"listener.security.protocol.map=PLAINTEXT:PLAINTEXT,EXTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT", "log.dirs=" + n.Dir,
 		fmt.Sprintf("default.replication.factor=%d", rf), fmt.Sprintf("min.insync.replicas=%d", minISR),
 		fmt.Sprintf("offsets.topic.replication.factor=%d", rf), "offsets.topic.num.partitions=5", "group.initial.rebalance.delay.ms=0",
 		fmt.Sprintf("tidemark.http.listener=127.0.0.1:%d", n.HTTP),
+	}
+	if strings.Contains(o.roles(n.ID), "broker") {
+		lines = append(lines, "inter.broker.listener.name=PLAINTEXT")
 	}
 	lines = append(lines, o.Settings...)
 	if o.PerNode != nil {
@@ -204,7 +239,9 @@ func (c *Cluster) Controllers() string { return c.list(func(n *Node) int { retur
 func (c *Cluster) list(port func(*Node) int) string {
 	var out []string
 	for _, n := range c.Nodes {
-		out = append(out, "127.0.0.1:"+strconv.Itoa(port(n)))
+		if p := port(n); p != 0 {
+			out = append(out, "127.0.0.1:"+strconv.Itoa(p))
+		}
 	}
 	return strings.Join(out, ",")
 }
@@ -298,6 +335,9 @@ func (n *Node) Kill() {
 	}
 }
 
+// Signal9 is kill -9 without waiting for the end.
+func (n *Node) Signal9() { n.signal(syscall.SIGKILL) }
+
 // Pause is SIGSTOP, Continue SIGCONT.
 func (n *Node) Pause() { n.signal(syscall.SIGSTOP) }
 
@@ -384,7 +424,7 @@ func (n *Node) Wipe() {
 	}
 	args := []string{"storage", "format", "--config", n.Properties, "--cluster-id", n.c.ClusterID}
 	b, _ := os.ReadFile(n.Properties)
-	if !strings.Contains(string(b), "controller.quorum.voters") {
+	if s := string(b); !strings.Contains(s, "controller.quorum.voters") && !strings.Contains(s, "process.roles=broker\n") {
 		args = append(args, "--no-initial-controllers")
 	}
 	Run(n.c.T, "", args...)

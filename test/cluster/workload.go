@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // Workload is a continuous acks=all idempotent producer with a consumer beside
@@ -34,6 +36,8 @@ type Workload struct {
 	seenAt []int64 // next offset that the consumer expects
 	broken []string
 	failed []string
+	lastAt time.Time     // of the newest acknowledgement
+	gap    time.Duration // longest between two
 	count  atomic.Int64
 }
 
@@ -50,6 +54,35 @@ func CreateTopic(t testing.TB, bootstrap, name string, partitions int32, replica
 	}
 	if r, err := kadm.NewClient(cl).CreateTopic(ctx, partitions, replicas, cfg, name); err != nil {
 		t.Fatalf("creating %s: %v (%s)", name, err, r.ErrMessage)
+	}
+}
+
+// CreateAssigned creates a topic of one partition whose replicas are these
+// brokers, the first one the preferred leader, and waits for that leader.
+func CreateAssigned(t testing.TB, bootstrap, name string, replicas ...int) {
+	t.Helper()
+	cl := Client(t, bootstrap)
+	defer cl.Close()
+	topic := kmsg.NewCreateTopicsRequestTopic()
+	topic.Topic, topic.NumPartitions, topic.ReplicationFactor = name, -1, -1
+	a := kmsg.NewCreateTopicsRequestTopicReplicaAssignment()
+	for _, r := range replicas {
+		a.Replicas = append(a.Replicas, int32(r))
+	}
+	topic.ReplicaAssignment = append(topic.ReplicaAssignment, a)
+	req := kmsg.NewPtrCreateTopicsRequest()
+	req.Topics, req.TimeoutMillis = append(req.Topics, topic), 30_000
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	resp, err := req.RequestWith(ctx, cl)
+	if err == nil {
+		err = kerr.ErrorForCode(resp.Topics[0].ErrorCode)
+	}
+	if err != nil {
+		t.Fatalf("creating %s on %v: %v", name, replicas, err)
+	}
+	if got := Leader(t, bootstrap, name, 0); got != int32(replicas[0]) {
+		t.Fatalf("%s on %v is led by %d", name, replicas, got)
 	}
 }
 
@@ -72,12 +105,13 @@ func StartWorkload(t testing.TB, bootstrap, topic string, partitions int32) *Wor
 		w.acked, w.seen = append(w.acked, map[int64]string{}), append(w.seen, map[int64]string{})
 	}
 	w.producer = Client(t, bootstrap, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.DefaultProduceTopic(topic),
-		kgo.RecordDeliveryTimeout(3*time.Minute), kgo.ProducerLinger(0), kgo.RecordRetries(1<<30))
+		kgo.RecordDeliveryTimeout(3*time.Minute), kgo.ProducerLinger(0), kgo.RecordRetries(1<<30),
+		kgo.ProduceRequestTimeout(3*time.Second), kgo.RequestTimeoutOverhead(2*time.Second))
 	parts := map[int32]kgo.Offset{}
 	for p := range partitions {
 		parts[p] = kgo.NewOffset().AtStart()
 	}
-	w.consumer = Client(t, bootstrap, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: parts}), kgo.FetchMaxWait(200*time.Millisecond))
+	w.consumer = Client(t, bootstrap, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: parts}), kgo.FetchMaxWait(200*time.Millisecond), kgo.RequestTimeoutOverhead(2*time.Second))
 	ctx, cancel := context.WithCancel(context.Background())
 	w.cancel = cancel
 	w.done.Go(func() { w.produce(ctx) })
@@ -114,6 +148,18 @@ func (w *Workload) produced(r *kgo.Record, err error) {
 	}
 	w.acked[r.Partition][r.Offset] = string(r.Value)
 	w.count.Add(1)
+	now := time.Now()
+	if !w.lastAt.IsZero() {
+		w.gap = max(w.gap, now.Sub(w.lastAt))
+	}
+	w.lastAt = now
+}
+
+// LongestGap is the longest time between two acknowledgements so far.
+func (w *Workload) LongestGap() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.gap
 }
 
 func (w *Workload) consume(ctx context.Context) {
@@ -274,8 +320,8 @@ func Leader(t testing.TB, bootstrap, topic string, partition int32) int32 {
 		if err != nil {
 			return err
 		}
-		leader = md.Topics[topic].Partitions[partition].Leader
-		if leader < 0 {
+		p, ok := md.Topics[topic].Partitions[partition]
+		if leader = p.Leader; !ok || leader < 0 {
 			return fmt.Errorf("%s-%d has no leader", topic, partition)
 		}
 		return nil
