@@ -228,7 +228,7 @@ func (a *describeConfigsAPI) topic(img *metadata.Image, topic string) []configEn
 // broker describes the settings of this node.
 func (a *describeConfigsAPI) broker(img *metadata.Image) []configEntry {
 	var out []configEntry
-	for _, name := range a.names {
+	for _, name := range a.brokerNames(img) {
 		s := a.settings[name]
 		e := a.brokerEntry(name)
 		e.synonyms = a.synonyms(img, name, family(name), false)
@@ -246,6 +246,18 @@ func (a *describeConfigsAPI) broker(img *metadata.Image) []configEntry {
 		out = append(out, e)
 	}
 	return out
+}
+
+// brokerNames lists the settings of this node, and what else is set for it.
+func (a *describeConfigsAPI) brokerNames(img *metadata.Image) []string {
+	names := slices.Clone(a.names)
+	for _, resource := range []string{"", strconv.Itoa(int(a.Self))} {
+		for name := range img.Configs[metadata.Resource{Type: metadata.BrokerResource, Name: resource}] {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // allBrokers describes what is set for all brokers.
@@ -267,6 +279,9 @@ func (a *describeConfigsAPI) brokerEntry(name string) configEntry {
 	s := a.settings[name]
 	e := configEntry{name: name, kind: settingTypes[s.Type], readOnly: !dynamicSetting(name)}
 	e.sensitive = e.kind == kmsg.ConfigTypePassword || e.kind == kmsg.ConfigTypeUnknown
+	if slices.Contains(throttles, name) {
+		e.kind, e.sensitive = kmsg.ConfigTypeLong, false
+	}
 	if def, ok := synonymOf(name); ok {
 		e.doc, e.kind, e.sensitive = topicConfigDocs[def.Name], topicConfigTypes[def.Type], false
 	}
@@ -282,7 +297,8 @@ func (a *describeConfigsAPI) synonyms(img *metadata.Image, name string, names []
 	dynamic := func(resource string, source kmsg.ConfigSource) {
 		set := img.Configs[metadata.Resource{Type: metadata.BrokerResource, Name: resource}]
 		for _, n := range names {
-			if v, ok := set[n]; ok {
+			// Of a setting that exists and counts only at start, nobody has taken notice.
+			if v, ok := set[n]; ok && (dynamicSetting(n) || a.settings[n].Type == "") {
 				list = append(list, configSynonym{n, v, source})
 			}
 		}

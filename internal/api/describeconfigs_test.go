@@ -44,7 +44,9 @@ func configImage() *metadata.Image {
 	img.Topics.ByName["plain"] = &metadata.Topic{Name: "plain"}
 	img.Topics.ByName["tuned"] = &metadata.Topic{Name: "tuned"}
 	img.Configs[topic("tuned")] = map[string]string{"retention.ms": "5000", "cleanup.policy": "compact"}
-	img.Configs[metadata.Resource{Type: metadata.BrokerResource, Name: "1"}] = map[string]string{"log.segment.bytes": "2000000"}
+	img.Configs[metadata.Resource{Type: metadata.BrokerResource, Name: "1"}] = map[string]string{
+		"log.segment.bytes": "2000000", "node.id": "7", "leader.replication.throttled.rate": "1000",
+	}
 	img.Configs[metadata.Resource{Type: metadata.BrokerResource}] = map[string]string{
 		"log.segment.bytes": "3000000", "some.secret": "s",
 	}
@@ -114,6 +116,7 @@ func TestDescribeConfigs(t *testing.T) {
 			"segment.ms=604800000 default_config",
 		}},
 		{configsReq(broker, "1"), []string{
+			"leader.replication.throttled.rate=1000 dynamic_broker_config < leader.replication.throttled.rate=1000",
 			"log.dirs=/data static_broker_config < log.dirs=/data < log.dirs=/tmp/kafka-logs read-only",
 			"log.retention.hours=24 static_broker_config < log.retention.hours=24 < log.retention.hours=168 read-only",
 			"log.retention.minutes=null default_config read-only",
@@ -125,6 +128,7 @@ func TestDescribeConfigs(t *testing.T) {
 			"min.insync.replicas=2 static_broker_config < min.insync.replicas=2 < min.insync.replicas=1",
 			"my.plugin.token=null static_broker_config < my.plugin.token=null read-only sensitive",
 			"node.id=1 static_broker_config < node.id=1 read-only",
+			"some.secret=null dynamic_default_broker_config < some.secret=null read-only sensitive",
 			"ssl.keystore.password=null static_broker_config < ssl.keystore.password=null read-only sensitive",
 		}},
 		{configsReq(broker, ""), []string{
