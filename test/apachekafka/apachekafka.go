@@ -199,6 +199,12 @@ func (b *Broker) Kill() {
 	<-b.done
 }
 
+// Pause is SIGSTOP, Continue SIGCONT.
+func (b *Broker) Pause() { _ = b.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Continue undoes Pause.
+func (b *Broker) Continue() { _ = b.cmd.Process.Signal(syscall.SIGCONT) }
+
 // Tail returns the last lines of its log.
 func (b *Broker) Tail(lines int) string {
 	p, err := os.ReadFile(b.Log)

@@ -129,6 +129,12 @@ func (a *apache) checkLog() {
 	}
 }
 
+// count is how many lines of the broker's log hold the text.
+func (a *apache) count(text string) int {
+	b, _ := os.ReadFile(a.Log)
+	return strings.Count(string(b), text)
+}
+
 func state(n *cluster.Node) (admin.State, error) {
 	var s admin.State
 	_, body, err := n.Get("/v1/state")
@@ -311,4 +317,23 @@ func common(a, b string) int {
 		i++
 	}
 	return i
+}
+
+// endOffset is the log end that clients see.
+func endOffset(t testing.TB, bootstrap, topic string, partition int32) int64 {
+	t.Helper()
+	cl := cluster.Client(t, bootstrap)
+	defer cl.Close()
+	var end int64
+	cluster.Eventually(t, healed, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		l, err := kadm.NewClient(cl).ListEndOffsets(ctx, topic)
+		if err == nil {
+			err = l[topic][partition].Err
+		}
+		end = l[topic][partition].Offset
+		return err
+	})
+	return end
 }

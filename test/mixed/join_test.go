@@ -7,11 +7,11 @@ import (
 	"tidemark/test/cluster"
 )
 
-// An Apache Kafka broker in a cluster of ours: leaders there with followers
-// here, and the other way round.
+// An Apache Kafka broker in a cluster of ours, which controller.quorum.voters
+// names: leaders there with followers here, and the other way round.
 func TestReplicatesBothWays(t *testing.T) {
-	c := cluster.New(t, cluster.Options{Nodes: 3})
-	a := join(t, c, false)
+	c := cluster.New(t, cluster.Options{Nodes: 3, Static: true})
+	a := join(t, c, true)
 	all := c.Bootstrap() + "," + a.addr()
 	create(t, c.Bootstrap(), "shared", nil, []int32{apacheID, 1, 2}, []int32{1, apacheID, 2}, []int32{2, 3, apacheID})
 	cluster.WaitISR(t, all, "shared", 3, healed)
