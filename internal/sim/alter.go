@@ -49,6 +49,15 @@ func (q *alterQueue) send() {
 		}
 		req.Partitions = append(req.Partitions, a)
 	}
+	if b.w.nemesis.loseRequest() {
+		b.w.logf(&b.node, "AlterPartition is lost on its way")
+		b.w.after(100*ms+b.w.upTo(2*second), &b.node, "alter retry", func() {
+			q.busy = false
+			q.retry(items)
+			q.send()
+		})
+		return
+	}
 	b.askController("alter partition", req, func(resp any, err error) {
 		r, ok := resp.(*controller.AlterPartitionsResponse)
 		if ok && b.w.nemesis.loseAlter() {

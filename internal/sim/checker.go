@@ -103,6 +103,11 @@ func (c *checker) replica(h *hosted) {
 		w.logf(&h.b.node, "truncates %s from %d to %d", h.tp, h.lastEnd, end)
 		if end < l.hw {
 			w.rare.hit(TruncatedBelowOldHW)
+			_, p, ok := w.quorum.image().Partition(h.tp)
+			if ok && !h.b.lossy && slices.Contains(p.ISR, model.BrokerID(h.b.id)) {
+				w.fail("CommittedNotTruncated: %s %s: member of the isr %v cut to %d, high watermark is %d",
+					h.b.name, h.tp, p.ISR, end, l.hw)
+			}
 		}
 		if end < h.verified && start < end {
 			w.fail("CommittedNotTruncated: %s %s: cut to %d, agreed with the ledger up to %d",

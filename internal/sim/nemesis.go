@@ -11,6 +11,7 @@ import (
 type nemesis struct {
 	w     *World
 	alter int  // answers to AlterPartition still to lose
+	sends int  // requests of it still to lose
 	hold  bool // a disk has lost data: no further fault until its copies are out of the ISRs
 	heals []func()
 }
@@ -39,6 +40,29 @@ func (n *nemesis) loseAlter() bool {
 	}
 	n.alter--
 	return true
+}
+
+// loseRequest tells whether the next AlterPartition is to be lost.
+func (n *nemesis) loseRequest() bool {
+	if n.sends == 0 {
+		return false
+	}
+	n.sends--
+	return true
+}
+
+// candidate is a broker that a leader wants to add to an ISR just now.
+func (n *nemesis) candidate() *broker {
+	for _, b := range n.w.brokers {
+		for _, h := range b.hosted {
+			if s := h.p.State(); s.ISRState == "pending-expand" {
+				if c := n.w.brokers[s.MaximalISR[len(s.MaximalISR)-1]-1]; c.up && !c.paused {
+					return c
+				}
+			}
+		}
+	}
+	return nil
 }
 
 func (n *nemesis) anyBroker() *broker {
@@ -89,10 +113,11 @@ func (n *nemesis) strike(fault string) {
 	case "clean":
 		w.rare.hit(ControlledShutdown)
 		b.shutdown()
-	case "lossy":
-		n.loseDisk(b, false)
-	case "wipe":
-		n.loseDisk(b, true)
+	case "lossy", "wipe":
+		if c := n.candidate(); c != nil { // lose what is about to be trusted
+			n.sends, b = 1+w.rng.IntN(2), c
+		}
+		n.loseDisk(b, fault == "wipe")
 	case "pause":
 		w.pause(&b.node, 200*ms+w.upTo(2*w.cfg.Session))
 	case "cut":
@@ -118,6 +143,7 @@ func (n *nemesis) strike(fault string) {
 		}
 	case "lose-alter":
 		n.alter += 1 + w.rng.IntN(3)
+		n.sends += w.rng.IntN(2)
 	case "reassign":
 		n.reassign()
 	case "elect":
@@ -241,7 +267,7 @@ func (n *nemesis) losesDisk(b *broker, wipe bool) {
 		event = WipedRejoined
 		b.wipe()
 	}
-	w.after(w.upTo(w.cfg.Session), nil, "restart", b.restart)
+	w.after(w.upTo(w.cfg.Session/int64(1+w.rng.IntN(10))), nil, "restart", b.restart)
 	w.after(100*ms, nil, "watch disk", func() { n.watchDisk(b, event) })
 }
 
@@ -277,7 +303,7 @@ func (n *nemesis) allWell() bool {
 }
 
 // spare: every partition of b has another member in its ISR, and nobody has
-// asked to change that.
+// asked to drop one.
 func (n *nemesis) spare(b *broker) bool {
 	t := n.w.quorum.image().Topics.ByName[topic]
 	if t == nil {
@@ -286,7 +312,7 @@ func (n *nemesis) spare(b *broker) bool {
 	id := model.BrokerID(b.id)
 	for _, o := range n.w.brokers {
 		for _, h := range o.hosted {
-			if s := h.p.State().ISRState; s != "" && s != "committed" {
+			if h.p.State().ISRState == "pending-shrink" {
 				return false
 			}
 		}
@@ -350,7 +376,7 @@ func (n *nemesis) healAll() {
 	for _, h := range n.heals {
 		h()
 	}
-	w.net.calm, n.alter = true, 0
+	w.net.calm, n.alter, n.sends = true, 0, 0
 	for _, b := range w.brokers {
 		w.resume(&b.node)
 		if !b.up {
