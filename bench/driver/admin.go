@@ -45,8 +45,8 @@ func (b Brokers) do(ctx context.Context, req kmsg.Request) (kmsg.Response, error
 	return nil, errors.Join(errs...)
 }
 
-// Create makes the topic and waits until every partition has its leader and all
-// its replicas in sync.
+// Create makes the topic and waits until every partition has its leader, all
+// its replicas in sync, and the leaders lead.
 func (b Brokers) Create(ctx context.Context, t Topic) error {
 	req := kmsg.NewPtrCreateTopicsRequest()
 	req.Version, req.TimeoutMillis = 5, 30000
@@ -61,11 +61,9 @@ func (b Brokers) Create(ctx context.Context, t Topic) error {
 		}
 		rt.ReplicaAssignment = append(rt.ReplicaAssignment, a)
 	}
-	for k, v := range map[string]string{"min.insync.replicas": strconv.Itoa(t.MinISR), "file.delete.delay.ms": "100"} {
-		c := kmsg.NewCreateTopicsRequestTopicConfig()
-		c.Name, c.Value = k, kmsg.StringPtr(v)
-		rt.Configs = append(rt.Configs, c)
-	}
+	c := kmsg.NewCreateTopicsRequestTopicConfig()
+	c.Name, c.Value = "min.insync.replicas", kmsg.StringPtr(strconv.Itoa(t.MinISR))
+	rt.Configs = append(rt.Configs, c)
 	req.Topics = append(req.Topics, rt)
 	resp, err := b.do(ctx, req)
 	if err != nil {
@@ -90,8 +88,42 @@ func (b Brokers) waitInSync(ctx context.Context, t Topic) error {
 				return fmt.Errorf("%s: %w", addr, err)
 			}
 		}
-		return nil
+		return b.leading(ctx, t)
 	})
+}
+
+// leading asks every leader for its partitions' ends: a broker can show a
+// partition in its metadata a moment before it leads it.
+func (b Brokers) leading(ctx context.Context, t Topic) error {
+	leaders, err := b.leaders(ctx, t.Name)
+	if err != nil {
+		return err
+	}
+	asked := map[string]*kmsg.ListOffsetsRequest{}
+	for p, addr := range leaders {
+		if asked[addr] == nil {
+			asked[addr] = kmsg.NewPtrListOffsetsRequest()
+			asked[addr].Version, asked[addr].ReplicaID = 5, -1
+			asked[addr].Topics = []kmsg.ListOffsetsRequestTopic{{Topic: t.Name}}
+		}
+		rp := kmsg.NewListOffsetsRequestTopicPartition()
+		rp.Partition, rp.Timestamp, rp.CurrentLeaderEpoch = int32(p), -1, -1
+		asked[addr].Topics[0].Partitions = append(asked[addr].Topics[0].Partitions, rp)
+	}
+	for addr, req := range asked {
+		resp, err := (Brokers{addr}).do(ctx, req)
+		if err != nil {
+			return err
+		}
+		for _, rt := range resp.(*kmsg.ListOffsetsResponse).Topics {
+			for _, p := range rt.Partitions {
+				if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+					return fmt.Errorf("%s says of %s-%d: %w", addr, t.Name, p.Partition, err)
+				}
+			}
+		}
+	}
+	return nil
 }
 
 func inSync(m *kmsg.MetadataResponse, t Topic) error {

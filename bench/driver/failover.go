@@ -36,6 +36,7 @@ func (b Brokers) Failover(ctx context.Context, topic string, limit time.Duration
 	begin := time.Now()
 	last := begin
 	var killed, recovered time.Time
+	broke := false // a request has failed since the kill
 	var conn *Conn
 	defer func() {
 		if conn != nil {
@@ -58,6 +59,7 @@ func (b Brokers) Failover(ctx context.Context, topic string, limit time.Duration
 			conn.Close()
 			conn = nil
 			g.Retry++
+			broke = !killed.IsZero()
 			w.wait(ctx)
 			continue
 		}
@@ -76,16 +78,13 @@ func (b Brokers) Failover(ctx context.Context, topic string, limit time.Duration
 			}
 		default:
 			g.Longest = max(g.Longest, gap)
-			if recovered.IsZero() && gap > 50*time.Millisecond {
+			if recovered.IsZero() && broke {
 				recovered = now
 			}
 			if !recovered.IsZero() && now.Sub(recovered) > steady {
 				return g, nil
 			}
 		}
-	}
-	if !killed.IsZero() && time.Since(last) < steady {
-		return g, nil // no gap over 50 ms at all
 	}
 	return g, fmt.Errorf("no acknowledgement within %v of the kill (%d before it, %d refusals): %w", limit, g.Acked, g.Retry, ctx.Err())
 }
