@@ -37,6 +37,11 @@ func newCreator(to topicChannel, c *config.Config) *creator {
 	return &creator{to: to, pending: map[string]bool{}, others: c.Topics.AutoCreate, internal: map[string]peer.NewTopic{offsets.Name: offsets}}
 }
 
+// unservedInternal are Kafka's internal topics whose coordinators don't exist
+// here yet: made with the defaults of ordinary topics they would be in the way
+// of those that will.
+var unservedInternal = []string{"__transaction_state", "__share_group_state"}
+
 const (
 	createTimeout  = 30 * time.Second
 	maxPendingName = 1000 // names being created at once; more are left to the clients' next try
@@ -49,6 +54,9 @@ func (c *creator) CreateAsync(names []string) {
 	var todo []peer.NewTopic
 	for _, n := range names {
 		topic, internal := c.internal[n]
+		if slices.Contains(unservedInternal, n) {
+			continue
+		}
 		if !internal {
 			topic = peer.NewTopic{Name: n, Partitions: -1, Replicas: -1}
 		}

@@ -20,6 +20,6 @@
 //     kmsg alone gives neither: a tag count of 2^32 makes it spin, and an array
 //     of 1-byte elements makes it allocate a hundred times the input. Hence
 //     every message is walked against its shape before kmsg sees it.
-//  3. A request is refused if bytes are left over.
+//  3. A message that ends early is refused; bytes behind its end are ignored, as in Kafka.
 //  4. Views returned by the hot-path decoders alias the frame and die with it.
 package wire

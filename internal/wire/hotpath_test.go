@@ -68,8 +68,8 @@ func everyCutFails(t *testing.T, body []byte, decode func([]byte) error) {
 			t.Fatalf("cut at %d of %d: %v", i, len(body), err)
 		}
 	}
-	if err := decode(append(bytes.Clone(body), 0)); !errors.Is(err, ErrMalformed) {
-		t.Fatalf("a byte more: %v", err)
+	if err := decode(append(bytes.Clone(body), 0)); err != nil {
+		t.Fatalf("a byte more: %v", err) // is ignored, as in Kafka
 	}
 }
 

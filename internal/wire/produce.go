@@ -106,15 +106,11 @@ func (r *reader) name(flexible bool) []byte {
 	return s
 }
 
-// finish returns the error of a whole message, if any. // invariant 3
+// finish returns the error of a whole message, if any.
 func (r *reader) finish(key, version int16, body []byte) error {
-	switch {
-	case r.bad:
+	if r.bad {
 		return fmt.Errorf("%s v%d, %d bytes: a length exceeds what follows: %w",
 			APIName(key), version, len(body), ErrMalformed)
-	case len(r.p) > 0:
-		return fmt.Errorf("%s v%d, %d of %d bytes left over: %w",
-			APIName(key), version, len(r.p), len(body), ErrMalformed)
 	}
 	return nil
 }
