@@ -109,8 +109,8 @@ var severe = regexp.MustCompile(`^\[[^]]*\] (ERROR|FATAL) `)
 
 // harmless are errors that belong to what the tests do.
 var harmless = []string{
-	// A peer was killed: a request to it did not come back.
-	"Error connecting to node",
+	// Kafka says so of every partition that is added to an existing topic.
+	"to exist, but it was missing. Creating...",
 }
 
 func (a *apache) checkLog() {
