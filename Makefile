@@ -47,13 +47,13 @@ conformance: deps build
 	$(GO) test ./test/conformance/... ./test/e2e/... -count=1 -timeout 30m -v
 
 bench: build
-	$(GO) run ./bench/run
+	$(GO) run ./bench/run -systems tidemark,ceiling -rounds 3 -seconds 4 -json bin/bench.json $(BENCH)
 
 bench-micro:
 	$(GO) test ./internal/... -run XXX -bench . -benchmem
 
-bench-kafka:
-	@echo "bench-kafka: the side-by-side run with Apache Kafka comes later; see docs/BENCHMARKS.md" >&2; exit 1
+bench-kafka: build
+	$(GO) run ./bench/run -systems tidemark,kafka,ceiling -rounds 3 -warmup 10 -seconds 8 -json bin/bench.json $(BENCH)
 
 mutants:
 	@echo "mutants: the mutation table comes later; see docs/ROBUSTNESS.md" >&2; exit 1
