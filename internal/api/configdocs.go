@@ -21,17 +21,26 @@ var settingTypes = map[string]kmsg.ConfigType{
 	"list": kmsg.ConfigTypeList, "class": kmsg.ConfigTypeClass, "password": kmsg.ConfigTypePassword,
 }
 
-// throttles are broker settings that tools set while they move replicas.
+// throttles are broker settings that tools set while they move replicas; they
+// have no static form.
 var throttles = []string{
 	"follower.replication.throttled.rate", "leader.replication.throttled.rate",
 	"replica.alter.log.dirs.io.max.bytes.per.second",
 }
 
+// tunable are broker settings that no topic inherits and that package broker
+// applies while it runs.
+var tunable = []string{
+	"num.recovery.threads.per.data.dir", "num.replica.fetchers", "producer.id.expiration.ms",
+	"transaction.partition.verification.enable",
+}
+
 // dynamicSetting tells whether a broker setting can be changed while the broker
-// runs: those that topics inherit, under the first of their names, and throttles.
+// runs: those that topics inherit, under the first of their names, and the two
+// lists above.
 func dynamicSetting(name string) bool {
 	_, ok := synonymOf(name)
-	return ok || slices.Contains(throttles, name)
+	return ok || slices.Contains(throttles, name) || slices.Contains(tunable, name)
 }
 
 // synonymOf finds the topic config that inherits from a broker setting.

@@ -25,6 +25,8 @@ import (
 type Fetchers interface {
 	Add([]fetcher.Assignment)
 	Remove([]model.TopicPartition)
+	// Resize changes the number of loops per leader.
+	Resize(n int) error
 	Close()
 }
 
@@ -84,6 +86,7 @@ type Config struct {
 	InitialDelay      time.Duration // log.initial.task.delay.ms; 30 s
 	ProducerExpiry    time.Duration // producer.id.expiration.ms; 24 h
 	RecoveryThreads   int           // num.recovery.threads.per.data.dir; 2
+	FetcherLoops      int           // num.replica.fetchers; 1
 	VerifyTxns        bool          // transaction.partition.verification.enable
 	RetryBackoff      time.Duration // of AlterPartition; 50 ms
 	AssignmentBackoff time.Duration // of AssignReplicasToDirs; 500 ms
@@ -97,6 +100,7 @@ func (c *Config) setDefaults() {
 	c.InitialDelay = cmp.Or(c.InitialDelay, 30*time.Second)
 	c.ProducerExpiry = cmp.Or(c.ProducerExpiry, 24*time.Hour)
 	c.RecoveryThreads = cmp.Or(c.RecoveryThreads, 2)
+	c.FetcherLoops = cmp.Or(c.FetcherLoops, 1)
 	c.RetryBackoff = cmp.Or(c.RetryBackoff, 50*time.Millisecond)
 	c.AssignmentBackoff = cmp.Or(c.AssignmentBackoff, 500*time.Millisecond)
 	if c.Now == nil {
@@ -138,6 +142,7 @@ type Broker struct {
 	loads progress
 
 	loaded atomic.Bool // logs are loaded; set under apply
+	tuned  atomic.Pointer[settings]
 
 	apply struct {
 		sync.Mutex
@@ -161,6 +166,7 @@ func Open(cfg Config) (*Broker, error) {
 	b := &Broker{cfg: cfg, flushes: newFlushQueue()}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	b.image.Store(metadata.Empty())
+	b.tuned.Store(b.settings(metadata.Empty()))
 	b.set.Store(&replicas{})
 	b.apply.hosted = make(map[model.TopicPartition]*hosted)
 	b.alter = newAlterQueue(b)

@@ -210,7 +210,7 @@ func (b *Broker) loadDir(d *logDir, img *metadata.Image) {
 	b.loads.total.Add(int64(len(tps)))
 	work := make(chan model.TopicPartition)
 	var wg sync.WaitGroup
-	for range b.cfg.RecoveryThreads {
+	for range b.settings(img).recoveryThreads {
 		wg.Go(func() {
 			for tp := range work {
 				h, err := b.loadReplica(d, tp, img)

@@ -59,6 +59,11 @@ func (s *story) Remove(tps []model.TopicPartition) {
 	}
 }
 
+func (s *story) Resize(n int) error {
+	s.tell("%d fetchers", n)
+	return nil
+}
+
 func (s *story) Close() {}
 
 func (s *story) Emit(e journal.Event) {

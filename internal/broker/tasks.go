@@ -108,7 +108,7 @@ func (b *Broker) janitor() {
 			b.removeFiles()
 		case <-producers.C:
 			for _, h := range b.set.Load().sorted {
-				h.p.ExpireProducers(b.cfg.ProducerExpiry)
+				h.p.ExpireProducers(b.tuned.Load().producerExpiry)
 			}
 		}
 	}

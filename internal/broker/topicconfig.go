@@ -76,13 +76,17 @@ func (b *Broker) lookup(img *metadata.Image, topic string) lookup {
 }
 
 // candidates yields the values for a topic setting, strongest first, with the
-// factor to the topic's unit.
+// factor to the topic's unit. A name without synonyms is a broker setting.
 func (l lookup) candidates(name string, yield func(value string, scale int64) bool) {
 	if v, ok := l.own[name]; ok && yield(v, 1) {
 		return
 	}
+	names := synonyms[name]
+	if names == nil {
+		names = []synonym{{name, 1}}
+	}
 	for _, layer := range []map[string]string{l.broker, l.all} {
-		for _, s := range synonyms[name] {
+		for _, s := range names {
 			if v, ok := layer[s.name]; ok && yield(v, s.scale) {
 				return
 			}
@@ -187,7 +191,7 @@ func (b *Broker) resolve(img *metadata.Image, topic string) topicConfig {
 		LagTimeMax:         b.cfg.LagTimeMax,
 		// flush.messages=1 asks for every record on disk before it counts.
 		FlushOnAck: c.log.FlushMessages == 1,
-		VerifyTxns: b.cfg.VerifyTxns,
+		VerifyTxns: b.settings(img).verifyTxns,
 	}
 	return c
 }
@@ -212,6 +216,7 @@ func codecOf(name string) (codec record.Codec, recompress bool) { // flat switch
 // configsChanged gives changed configuration to the replicas that it concerns.
 func (b *Broker) configsChanged(img *metadata.Image, d *metadata.Delta) {
 	if d == nil {
+		b.tune(img)
 		b.reconfigure(img, func(string) bool { return true })
 		return
 	}
@@ -225,6 +230,9 @@ func (b *Broker) configsChanged(img *metadata.Image, d *metadata.Delta) {
 		case r.Type == metadata.BrokerResource && cmp.Or(r.Name, self) == self:
 			all = true
 		}
+	}
+	if all {
+		b.tune(img)
 	}
 	if all || len(topics) > 0 {
 		b.reconfigure(img, func(topic string) bool { return all || topics[topic] })

@@ -231,16 +231,15 @@ func (f *Fetchers) sortedLocked() []Assignment {
 }
 
 // Resize changes num.replica.fetchers and spreads the partitions anew
-// (KAFKA-13772). Kafka's limits hold: above 0, at least half and at most twice
-// the old value.
+// (KAFKA-13772). Kafka's limits for one step, at least half and at most twice
+// the old value, are those of the request that changes the setting: a broker
+// that starts has to take whatever it was changed to in several.
 func (f *Fetchers) Resize(n int) error {
-	f.mu.Lock()
-	old := int(f.mu.n)
-	if n <= 0 || n < old/2 || n > 2*old {
-		f.mu.Unlock()
-		return fmt.Errorf("num.replica.fetchers %d: must be above 0 and between half and twice of %d", n, old)
+	if n <= 0 {
+		return fmt.Errorf("num.replica.fetchers %d: must be above 0", n)
 	}
-	if n == old || f.mu.closed {
+	f.mu.Lock()
+	if n == int(f.mu.n) || f.mu.closed {
 		f.mu.Unlock()
 		return nil
 	}
