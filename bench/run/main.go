@@ -129,7 +129,8 @@ func run(ctx context.Context, o options) error {
 		for _, s := range systems {
 			t := &turn{opt: o, round: round, system: s, report: rep, dir: fmt.Sprintf("%s/%s-%d", base, s.name(), round)}
 			if err := t.run(ctx); err != nil {
-				return err
+				o.markdownFile = "" // an incomplete run is shown, not published
+				return errors.Join(err, rep.write(o))
 			}
 		}
 	}
