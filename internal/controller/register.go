@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
@@ -117,7 +118,7 @@ func (c *Core) checkRegistration(t *step, r *RegisterBroker) Result {
 	}
 	old := t.img.Brokers[r.Broker]
 	if old != nil && old.Incarnation != r.Incarnation && !old.InControlledShutdown &&
-		c.sessionValid(old, t.env.Now) {
+		c.sessionValid(old, t.env.Now) && !replaces(r, old) {
 		return fail(DuplicateRegistration, "Another broker is registered with that broker id. If the broker "+
 			"was recently restarted this should self-resolve once the heartbeat timeout expires.")
 	}
@@ -130,6 +131,18 @@ func (c *Core) checkRegistration(t *step, r *RegisterBroker) Result {
 		}
 	}
 	return checkFeatures(t.img, r)
+}
+
+// replaces tells that r can only come from a process that was started after old
+// had ended: it holds the locks of the very same directories and the very same
+// addresses. Kafka refuses it as a duplicate until the old session expires (9 s,
+// and again 9 s after each change of the active controller), during which a
+// broker that was killed and restarted at once leads partitions that it can't
+// serve. Where both do live, on a copied disk, the epochs fence one of them.
+func replaces(r *RegisterBroker, old *metadata.Broker) bool {
+	byName := func(a, b metadata.Endpoint) int { return cmp.Compare(a.Name, b.Name) }
+	return len(old.Dirs) > 0 && slices.Equal(sortedDirs(r.Dirs), sortedDirs(old.Dirs)) &&
+		slices.Equal(slices.SortedFunc(slices.Values(r.Endpoints), byName), slices.SortedFunc(slices.Values(old.Endpoints), byName))
 }
 
 func checkDirs(img *metadata.Image, r *RegisterBroker) Result {

@@ -83,6 +83,7 @@ const (
 	startingInterval = 10 * time.Millisecond
 	drainInterval    = 50 * time.Millisecond
 	retryMin         = 100 * time.Millisecond
+	registerRetryMax = time.Second // whoever waits for another's session to end must not wait long after it
 	lonelyWait       = time.Second // controlled shutdown without anybody to move leaderships to
 )
 
@@ -247,7 +248,7 @@ func (l *Lifecycle) register(limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(l.ctx, limit)
 	defer cancel()
 	told := ""
-	for wait := retryMin; ; wait = min(2*wait, l.cfg.SessionTimeout) {
+	for wait := retryMin; ; wait = min(2*wait, l.cfg.SessionTimeout, registerRetryMax) {
 		r := l.cfg.Registration
 		r.LogDirs = l.cfg.Dirs()
 		res, err := l.cfg.Channel.RegisterBroker(ctx, r)
