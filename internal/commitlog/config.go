@@ -86,12 +86,16 @@ func (c Config) withDefaults() Config {
 // jitter is drawn from the names, so that the partitions of a node don't all
 // roll at once and a test always sees the same one.
 func (c *Config) rollAge(dir string, base model.Offset) time.Duration {
+	age := c.SegmentAge
+	if c.Compact && c.MaxCompactionLag > 0 { // only closed segments are compacted
+		age = min(age, c.MaxCompactionLag)
+	}
 	if c.SegmentJitter <= 0 {
-		return c.SegmentAge
+		return age
 	}
 	h := fnv.New64a()
 	h.Write([]byte(segmentName(dir, base, logSuffix)))
-	return c.SegmentAge - time.Duration(h.Sum64()%uint64(min(c.SegmentJitter, c.SegmentAge)+1))
+	return age - time.Duration(h.Sum64()%uint64(min(c.SegmentJitter, age)+1))
 }
 
 // Options say where a log lives and what is known about its last shutdown.
@@ -102,7 +106,10 @@ type Options struct {
 
 	LogStart      model.Offset // from log-start-offset-checkpoint; 0 if it has no entry
 	RecoveryPoint model.Offset // from recovery-point-offset-checkpoint; 0 if it has no entry
-	Clean         bool         // the directory was closed cleanly: nothing is checked
+	// Cleaned is the entry of the cleaner-offset-checkpoint; 0 if it has none.
+	// Below it, segments need not join: compaction may have emptied their ends.
+	Cleaned model.Offset
+	Clean   bool // the directory was closed cleanly: nothing is checked
 
 	Now func() time.Time // nil: time.Now
 	// ProducerSnapshot encodes the producer state at the log end. It is called

@@ -35,9 +35,15 @@ func (l *Log) deleteSegments(gone []*segment) error {
 	return nil
 }
 
-// deleteSegment renames one segment's files. The log goes first: what is left
-// of a segment without it is removed when the log is opened.
 func (l *Log) deleteSegment(s *segment) error {
+	gone, err := l.renameDeleted(s)
+	l.mu.pending = append(l.mu.pending, gone...)
+	return err
+}
+
+// renameDeleted renames one segment's files. The log goes first: what is left
+// of a segment without it is removed when the log is opened.
+func (l *Log) renameDeleted(s *segment) (gone []pendingDelete, err error) {
 	s.retire()
 	due := l.now().Add(l.config.Load().FileDeleteDelay)
 	for _, suffix := range segmentSuffixes {
@@ -47,11 +53,11 @@ func (l *Log) deleteSegment(s *segment) error {
 			continue
 		}
 		if err != nil {
-			return err
+			return gone, err
 		}
-		l.mu.pending = append(l.mu.pending, pendingDelete{filepath.Base(name) + deletedSuffix, due})
+		gone = append(gone, pendingDelete{filepath.Base(name) + deletedSuffix, due})
 	}
-	return nil
+	return gone, nil
 }
 
 // RemoveDeleted removes the renamed files whose delay (file.delete.delay.ms)
@@ -80,6 +86,8 @@ func (l *Log) RemoveDeleted(now time.Time) (next time.Time, err error) {
 // offsets than Start change nothing. The caller must not go beyond the high
 // watermark.
 func (l *Log) AdvanceStart(off model.Offset) error {
+	l.layoutMu.Lock()
+	defer l.layoutMu.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.writable(); err != nil {
@@ -126,6 +134,8 @@ func (l *Log) dropOldest(n int, start model.Offset) (int, error) {
 // (KAFKA-5634), and returns the number of segments. An active segment that has
 // expired is closed first. Without the delete policy only the log start counts.
 func (l *Log) ApplyRetention(now time.Time, hw model.Offset) (deleted int, err error) {
+	l.layoutMu.Lock()
+	defer l.layoutMu.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.writable(); err != nil {
@@ -209,6 +219,8 @@ func (l *Log) expired(s *segment, now time.Time, keep time.Duration) (bool, erro
 // files go, and a move between log directories at its end. Both names must lie
 // in the same directory for the rename to be durable.
 func (l *Log) RenameDir(dir string) error {
+	l.layoutMu.Lock()
+	defer l.layoutMu.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed.Load() {
@@ -223,6 +235,7 @@ func (l *Log) RenameDir(dir string) error {
 
 // Delete closes the log and removes its directory.
 func (l *Log) Delete() error {
+	defer l.stopCompaction()()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed.Store(true)
@@ -240,6 +253,7 @@ func (l *Log) Delete() error {
 // error was returned. The caller then writes the checkpoints. Slices that are
 // still held remain readable.
 func (l *Log) Close(clean bool) error {
+	defer l.stopCompaction()()
 	var err error
 	if clean {
 		err = l.closeFiles()
@@ -253,6 +267,13 @@ func (l *Log) Close(clean bool) error {
 		s.retire()
 	}
 	return err
+}
+
+// stopCompaction ends a running compaction and keeps out the next.
+func (l *Log) stopCompaction() (release func()) {
+	l.ending.Do(func() { close(l.done) })
+	l.compactMu.Lock()
+	return l.compactMu.Unlock
 }
 
 func (l *Log) closeFiles() error {

@@ -26,7 +26,12 @@
 //  5. Leader epochs and their start offsets both grow strictly. The epoch file
 //     is durable before the recovery point passes an entry; entries above it
 //     are found again in the batches.
-//  6. After a failed write or sync the log takes no more writes, and the
+//  6. Compaction replaces whole segments by one, never the active one: a
+//     segment that a reader holds doesn't change, offsets and the log end don't
+//     either, and segments still join without a hole. Until the new files are
+//     durable under their .swap names nothing else has happened; from then on
+//     the originals are as good as gone (replace).
+//  7. After a failed write or sync the log takes no more writes, and the
 //     operation is never tried again (ErrIO).
 //
 // # Files
@@ -51,7 +56,7 @@
 // # Ownership
 //
 // The caller (package partition) serialises appends and truncations with its
-// own state; flushes, retention and reads may run beside them. The caller
+// own state; flushes, retention, compaction and reads may run beside them. The caller
 // writes the checkpoints of its log directory, and the recovery point at once
 // after a truncation that lowered it.
 package commitlog

@@ -22,6 +22,7 @@ type story struct {
 	l   *Log
 	cfg Config
 	now time.Time
+	rep CompactReport // of the last compaction
 }
 
 func TestInteraction(t *testing.T) {
@@ -61,7 +62,7 @@ func (s *story) run(d *datadriven.TestData) (err error) { // flat switch
 		}
 	case "open": // open clean=true point=100 start=20
 		s.l, err = Open(Options{FS: s.fs, Dir: testDir, Config: s.cfg, Now: func() time.Time { return s.now },
-			Clean: d.HasArg("clean"), RecoveryPoint: model.Offset(arg(d, "point", 0)),
+			Clean: d.HasArg("clean"), Cleaned: model.Offset(arg(d, "cleaned", 0)), RecoveryPoint: model.Offset(arg(d, "point", 0)),
 			LogStart: model.Offset(arg(d, "start", 0)), ProducerSnapshot: func() []byte { return nil }})
 	case "append": // append base=0 epoch=1 records=10 batches=3 ts=500 size=10
 		err = s.append(d)
@@ -98,7 +99,7 @@ func (s *story) run(d *datadriven.TestData) (err error) { // flat switch
 	case "read": // read from=15 limit=30 bytes=100 min-one
 	case "ls", "status", "end-of", "aborted", "time", "dump": // questions only
 	default:
-		return fmt.Errorf("unknown command %q", d.Cmd)
+		return s.runCompact(d)
 	}
 	return err
 }
@@ -173,7 +174,9 @@ func (s *story) answer(d *datadriven.TestData) string { // flat switch
 		}
 		defer sl.Release()
 		return fmt.Sprintf("[%d, %d) %d bytes\n", sl.First, sl.Next, sl.Len())
-	case "config", "damage", "remove", "write", "crash", "close":
+	case "put", "txn", "end", "records", "dirty", "compact":
+		return s.answerCompact(d)
+	case "config", "topic", "clock", "damage", "remove", "write", "crash", "close":
 		return "ok\n"
 	}
 	return fmt.Sprintf("[%d, %d) flushed=%d epochs=%v\n%s\n", s.l.Start(), s.l.End(), s.l.Flushed(), s.l.Epochs(),

@@ -21,11 +21,20 @@ type Log struct {
 	start   atomic.Int64
 	end     atomic.Int64 // stored after the bytes are readable
 	flushed atomic.Int64
-	cuts    atomic.Uint64 // truncations so far; readers compare it
-	epochs  epochCache
-	closed  atomic.Bool
+	cuts    atomic.Uint64 // truncations and compactions so far; readers compare it
+	// firstDirty is what compaction has reached; changed with mu held.
+	firstDirty atomic.Int64
+	epochs     epochCache
+	closed     atomic.Bool
+	done       chan struct{} // closed when Close or Delete begins: compaction ends
+	ending     sync.Once
 
-	flushMu sync.Mutex // one flush at a time; taken before mu
+	// In the order in which they are taken, mu last.
+	compactMu sync.Mutex // one compaction at a time, none during Close
+	// layoutMu is held by everything that takes segments away, over all of its
+	// renames: two such sequences must not mix. Appends and rolls don't take it.
+	layoutMu sync.Mutex
+	flushMu  sync.Mutex // one flush at a time; taken before mu
 
 	// mu is held by everything that changes the log. No reader takes it.
 	mu struct {
@@ -33,6 +42,7 @@ type Log struct {
 		failed   error           // set once, when the disk failed
 		dirDirty bool            // a name was added since the last sync of the directory
 		flushCap model.Offset    // a running flush may not claim more than this
+		cleanCap model.Offset    // a running compaction may not claim more than this
 		pending  []pendingDelete // renamed files, to be removed later
 	}
 }

@@ -193,7 +193,7 @@ func TestAppendLargerThanSegment(t *testing.T) {
 	}
 }
 
-// A failed write or sync stops the log for good (invariant 6).
+// A failed write or sync stops the log for good (invariant 7).
 func TestDiskErrorIsFinal(t *testing.T) {
 	for _, kind := range []vfs.OpKind{vfs.OpWrite, vfs.OpSync} {
 		boom, broken := errors.New("boom"), false

@@ -20,7 +20,7 @@ import (
 // ends below Options.LogStart is emptied and begins there.
 func Open(o Options) (*Log, error) {
 	o = o.withDefaults()
-	l := &Log{o: o}
+	l := &Log{o: o, done: make(chan struct{})}
 	l.fs, l.files = o.FS, o.Files
 	l.dir.Store(&o.Dir)
 	l.UpdateConfig(o.Config)
@@ -84,7 +84,7 @@ func (ld *loader) tidy() error {
 		return err
 	}
 	ld.sizes = map[string]int64{}
-	cleaned := model.Offset(-1)
+	var cleaned []string
 	swaps := map[model.Offset][]string{}
 	for _, e := range entries {
 		suffix := filepath.Ext(e.Name)
@@ -97,9 +97,8 @@ func (ld *loader) tidy() error {
 			}
 			continue
 		case suffix == cleanedSuffix:
-			if base, _, ok := parseSegmentName(strings.TrimSuffix(e.Name, cleanedSuffix)); ok && (cleaned < 0 || base < cleaned) {
-				cleaned = base
-			}
+			cleaned = append(cleaned, e.Name)
+			continue
 		case suffix != deletedSuffix && suffix != vfs.TempSuffix:
 			ld.sizes[e.Name] = e.Size
 			continue
@@ -264,6 +263,7 @@ func (ld *loader) finish(end model.Offset) error {
 	} else {
 		if n > 0 {
 			l.o.Log.Warn("log ends below its start and is emptied", "dir", l.Dir(), "end", end, "start", start)
+			l.epochs.set(nil)
 		}
 		for _, s := range ld.segs {
 			if err := l.deleteSegment(s); err != nil {
@@ -285,6 +285,9 @@ func (ld *loader) finish(end model.Offset) error {
 		flushed = end
 	}
 	l.flushed.Store(int64(flushed))
+	if l.o.Cleaned <= end { // beyond the end it means nothing: all is dirty (KAFKA-9826)
+		l.firstDirty.Store(int64(max(l.o.Cleaned, 0)))
+	}
 	l.epochs.truncateFromEnd(end)
 	l.epochs.truncateFromStart(start)
 	return ioError(l.dropStraySnapshots(end))

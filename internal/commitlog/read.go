@@ -68,6 +68,28 @@ func (s Slice) Release() {
 	}
 }
 
+// ReadCommitted is Read, and the aborted transactions that overlap the slice.
+// Between two separate calls a compaction may have dropped a transaction from
+// the index whose records are still in the slice.
+func (l *Log) ReadCommitted(from, limit model.Offset, maxBytes int, minOne bool) (Slice, []AbortedTxn, error) {
+	for {
+		sl, err := l.Read(from, limit, maxBytes, minOne)
+		if err != nil || sl.n == 0 {
+			return sl, nil, err
+		}
+		aborted, err := l.AbortedTxns(sl.First, sl.Next)
+		if sl.seg.left.Load() {
+			sl.Release()
+			continue
+		}
+		if err != nil {
+			sl.Release()
+			return Slice{}, nil, err
+		}
+		return sl, aborted, nil
+	}
+}
+
 // readTries bounds how often a read starts again because the log changed under it.
 const readTries = 100
 

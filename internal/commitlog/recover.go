@@ -3,11 +3,8 @@ package commitlog
 import (
 	"errors"
 	"io"
-	"io/fs"
-	"maps"
 	"math"
 	"slices"
-	"strings"
 
 	"tidemark/internal/model"
 	"tidemark/internal/record"
@@ -16,7 +13,6 @@ import (
 // recover reads the segments from index first on and returns the log end. The
 // last one stays open for appends, the others get their index files.
 func (ld *loader) recover(first int) (model.Offset, error) {
-	ld.epochs.truncateFromEnd(ld.segs[first].base)
 	txns, err := ld.openTransactions(ld.segs[first].base)
 	if err != nil {
 		return 0, err
@@ -26,8 +22,9 @@ func (ld *loader) recover(first int) (model.Offset, error) {
 	for i := first; i < len(ld.segs); i++ {
 		s := ld.segs[i]
 		// A hole means that the end of the segment before it never reached the
-		// disk. Only a jump that doesn't fit into an index is no hole.
-		if i > first && s.base > end && s.base-end <= math.MaxInt32 {
+		// disk. Only a jump that doesn't fit into an index is no hole, nor is what
+		// Kafka's cleaner, which keeps no batch at the end of a segment, has left.
+		if i > first && s.base > end && s.base-end <= math.MaxInt32 && s.base > ld.o.Cleaned {
 			ld.o.Log.Warn("records are missing before a segment", "dir", ld.Dir(), "offset", end, "segment", s.base)
 			if err := ld.dropFrom(i); err != nil {
 				return 0, err
@@ -157,7 +154,9 @@ func (ld *loader) scanSegment(s *segment, upper model.Offset, txns *openTxns) (s
 		if txns == nil {
 			continue
 		}
-		if e := b.LeaderEpoch(); e >= 0 {
+		// Where the file agrees it says more: compaction may have taken the batch
+		// with which the epoch began.
+		if e := b.LeaderEpoch(); e >= 0 && ld.epochs.at(b.BaseOffset()) != e {
 			ld.epochs.assign(e, b.BaseOffset())
 		}
 		if err := s.addAborted(txns.add(b)...); err != nil {
@@ -209,81 +208,4 @@ func (ld *loader) openTransactions(off model.Offset) (*openTxns, error) {
 		}
 	}
 	return t, nil
-}
-
-// finishSwaps completes a compaction whose result was ready: originals that it
-// replaces go, the swap files get their names. Swap files at or above a file
-// that was still being written are thrown away (KAFKA-6264).
-func (ld *loader) finishSwaps(swaps map[model.Offset][]string, cleaned model.Offset) error {
-	for _, base := range slices.Sorted(maps.Keys(swaps)) {
-		names := swaps[base]
-		logName := segmentFile(base, logSuffix) + swapSuffix
-		if (cleaned >= 0 && base >= cleaned) || !slices.Contains(names, logName) {
-			for _, name := range names {
-				if err := ld.fs.Remove(ld.file(name)); err != nil {
-					return err
-				}
-			}
-			continue
-		}
-		next, err := ld.endOfFile(ld.file(logName), base)
-		if err != nil {
-			return err
-		}
-		if err := ld.removeCovered(base, next); err != nil {
-			return err
-		}
-		for _, name := range names {
-			final := strings.TrimSuffix(name, swapSuffix)
-			if err := ld.fs.Rename(ld.file(name), ld.file(final)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
-			e, err := ld.fs.Stat(ld.file(final))
-			if err != nil {
-				return err
-			}
-			ld.sizes[final] = e.Size
-		}
-	}
-	return nil
-}
-
-// endOfFile is the offset after the last whole batch of a log file.
-func (ld *loader) endOfFile(name string, base model.Offset) (model.Offset, error) {
-	f, err := ld.fs.Open(name)
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	size, err := f.Size()
-	if err != nil {
-		return 0, err
-	}
-	var scan headerScan
-	scan.aim(f, size, base)
-	defer scan.close()
-	next := base
-	for pos := int64(0); pos < size; {
-		h, end, err := scan.header(pos)
-		if err != nil {
-			return 0, err
-		}
-		pos, next = end, h.NextOffset()
-	}
-	return next, nil
-}
-
-// removeCovered removes the files of the segments that begin in [base, next).
-func (ld *loader) removeCovered(base, next model.Offset) error {
-	for _, name := range slices.Sorted(maps.Keys(ld.sizes)) {
-		b, suffix, ok := parseSegmentName(name)
-		if !ok || b < base || (b >= next && b != base) || !slices.Contains(segmentSuffixes[:], suffix) {
-			continue
-		}
-		if err := removeIfThere(ld.fs, ld.file(name)); err != nil {
-			return err
-		}
-		delete(ld.sizes, name)
-	}
-	return nil
 }

@@ -54,6 +54,11 @@ type segment struct {
 	// indexSynced is the version that is durable.
 	indexVersion, indexSynced atomic.Uint64
 	aborted                   atomic.Bool // has a transaction index
+	// abortedMem is the transaction index while its file has no final name.
+	abortedMem atomic.Pointer[[]AbortedTxn]
+	swap       atomic.Bool           // a compacted segment whose files end in .swap; changed under openMu
+	left       atomic.Bool           // replaced by a compacted segment
+	first      atomic.Pointer[int64] // of a closed segment: see firstTimestamp
 
 	// Owned by the log's writer.
 	firstTS   int64 // max timestamp of the first batch, -1 none
@@ -95,6 +100,9 @@ func (s *segment) file() (*handle, error) {
 		return nil, errGone
 	}
 	name := s.env.path(s.base, logSuffix)
+	if s.swap.Load() {
+		name += swapSuffix
+	}
 	f, err := s.env.fs.Open(name)
 	if err != nil {
 		return nil, ioError(err)

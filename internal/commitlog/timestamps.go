@@ -116,6 +116,17 @@ func (l *Log) scanFrom(from, limit model.Offset, fn func(record.Batch) error) er
 // limit (KIP-734); ok is false if the log is empty. Safe for concurrent use.
 func (l *Log) MaxTimestampOffset(limit model.Offset) (
 	off model.Offset, at int64, epoch model.LeaderEpoch, ok bool, err error) {
+	for {
+		cuts := l.cuts.Load()
+		off, at, epoch, ok, err = l.findMaxTimestamp(limit)
+		if cuts%2 == 0 && cuts == l.cuts.Load() {
+			return off, at, epoch, ok, err
+		}
+	}
+}
+
+func (l *Log) findMaxTimestamp(limit model.Offset) (
+	off model.Offset, at int64, epoch model.LeaderEpoch, ok bool, err error) {
 	limit = min(limit, l.End())
 	start := l.Start()
 	largest := int64(-1)

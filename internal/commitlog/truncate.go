@@ -17,6 +17,9 @@ type TruncateInfo struct {
 	// must be written before the next append: with the old one a crash could
 	// leave unchecked bytes in front of it.
 	FlushedLowered bool
+	// CleanedLowered says that FirstDirty went down: write the
+	// cleaner-offset-checkpoint too (KAFKA-9826).
+	CleanedLowered bool
 }
 
 // TruncateTo removes every record at or above off. A batch that off splits
@@ -24,6 +27,8 @@ type TruncateInfo struct {
 // off are forgotten even if there was nothing to cut (KAFKA-10706). The cut is
 // durable when it returns: bytes written later can't mix with old ones.
 func (l *Log) TruncateTo(off model.Offset) (TruncateInfo, error) {
+	l.layoutMu.Lock()
+	defer l.layoutMu.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.writable(); err != nil {
@@ -37,7 +42,7 @@ func (l *Log) TruncateTo(off model.Offset) (TruncateInfo, error) {
 		l.epochs.truncateFromEnd(off)
 		return info, nil
 	}
-	flushed := l.Flushed()
+	flushed, cleaned := l.Flushed(), l.FirstDirty()
 	var err error
 	if off < l.segments()[0].base || off < l.Start() {
 		err = l.restartAt(off)
@@ -50,6 +55,7 @@ func (l *Log) TruncateTo(off model.Offset) (TruncateInfo, error) {
 	info.Removed = int64(info.End - l.End())
 	info.End = l.End()
 	info.FlushedLowered = l.Flushed() < flushed
+	info.CleanedLowered = l.FirstDirty() < cleaned
 	l.o.Log.Info("log truncated", "dir", l.Dir(), "offset", info.End, "asked", off, "removed", info.Removed)
 	return info, nil
 }
@@ -57,6 +63,8 @@ func (l *Log) TruncateTo(off model.Offset) (TruncateInfo, error) {
 // TruncateFullyAndStartAt drops everything: the log is then empty and begins
 // at off. Write the recovery point and log start checkpoints afterwards.
 func (l *Log) TruncateFullyAndStartAt(off model.Offset) error {
+	l.layoutMu.Lock()
+	defer l.layoutMu.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.writable(); err != nil {
@@ -80,6 +88,8 @@ func (l *Log) publish(v []*segment, start, end model.Offset) {
 	l.cuts.Add(1)
 	l.flushed.Store(min(l.flushed.Load(), int64(end)))
 	l.mu.flushCap = min(l.mu.flushCap, end)
+	l.firstDirty.Store(min(l.firstDirty.Load(), int64(end)))
+	l.mu.cleanCap = min(l.mu.cleanCap, end)
 }
 
 // restartAt replaces all segments by an empty one at off.

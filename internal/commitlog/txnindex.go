@@ -49,6 +49,9 @@ func (s *segment) readAborted() ([]AbortedTxn, error) {
 	if !s.aborted.Load() {
 		return nil, nil
 	}
+	if p := s.abortedMem.Load(); p != nil {
+		return *p, nil
+	}
 	p, err := vfs.ReadFile(s.env.fs, s.env.path(s.base, txnSuffix))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
