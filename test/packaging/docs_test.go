@@ -267,6 +267,25 @@ func settingTable(t *testing.T) string {
 	return b.String()
 }
 
+// The versions that the README names are those of the table.
+func TestReadmeVersions(t *testing.T) {
+	_, apis, _ := strings.Cut(read(t, "README.md"), "\n## APIs\n")
+	apis, _, _ = strings.Cut(apis, "\n## ")
+	served := map[string]string{}
+	for _, a := range wire.APIs() {
+		served[a.Name] = fmt.Sprintf("%d-%d", a.Min, a.Max)
+	}
+	all := regexp.MustCompile(`([A-Z][A-Za-z]+) (\d+-\d+)`).FindAllStringSubmatch(apis, -1)
+	if len(all) < 15 {
+		t.Fatalf("only %d versions in the README", len(all))
+	}
+	for _, m := range all {
+		if served[m[1]] != m[2] {
+			t.Errorf("README: %s %s, served are %q", m[1], m[2], served[m[1]])
+		}
+	}
+}
+
 // Every relative link of the documents leads to a file.
 func TestLinks(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#:]+)(?:#[^)]*)?\)`)
