@@ -63,7 +63,7 @@ func (l *loop) append(p *follower, r *peer.FetchedPartition) error {
 		l.troubleLocked(p, err)
 		return nil
 	}
-	p.told = ""
+	p.told, p.tries = "", 0
 	p.lag = max(0, int64(r.HighWatermark-p.pos.Offset))
 	if p.lag == 0 {
 		p.caughtUp = time.Now()
@@ -146,7 +146,18 @@ func (l *loop) delayLocked(p *follower, why string) {
 		p.told = why
 		l.emit(p, journal.FetchFailed, "backoff", why)
 	}
-	p.phase, p.why, p.until = Delayed, why, time.Now().Add(l.cfg.Backoff)
+	p.phase, p.why, p.until = Delayed, why, time.Now().Add(quickly(p.tries, l.cfg.Backoff))
+	p.tries++
+}
+
+// firstPause is how soon a fetch is tried again after its first failure.
+const firstPause = 4 * time.Millisecond
+
+// quickly is the pause after so many failures in a row, growing up to limit. A
+// follower often hears of an election before its new leader does; acks=all
+// waits for it, so it doesn't wait out a whole second then.
+func quickly(failures int, limit time.Duration) time.Duration {
+	return min(firstPause<<min(failures, 20), limit)
 }
 
 func (l *loop) emit(p *follower, k journal.Kind, reason, detail string) {

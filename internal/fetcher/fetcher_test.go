@@ -238,6 +238,24 @@ func TestDamagedRecordsAreFetchedAgainOnANewConnection(t *testing.T) {
 	})
 }
 
+// A follower that hears of an election before the new leader does asks again
+// within milliseconds, also while its other partitions wait in a long poll:
+// acks=all waits for it.
+func TestElectionHeardEarly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(1)
+		defer b.f.Close()
+		other := b.follow(tpn(1), "", "")
+		r := b.follow(tpn(0), "", "\x01")
+		b.leader.with(func() { b.leader.codes[tpn(0)] = peer.CodeUnknownLeaderEpoch })
+		pass(5 * time.Millisecond)
+		b.leader.with(func() { b.leader.codes[tpn(0)] = 0 })
+		pass(30 * time.Millisecond)
+		wantBytes(t, r, "\x01")
+		wantBytes(t, other, "")
+	})
+}
+
 func TestLeaderGoneAndBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := setup(1)
@@ -246,7 +264,7 @@ func TestLeaderGoneAndBack(t *testing.T) {
 		pass(100 * time.Millisecond)
 		b.leader.with(func() { b.leader.down = errors.New("connection refused") })
 		pass(10 * time.Second)
-		if n := len(b.leader.dials); n > 12 {
+		if n := len(b.leader.dials); n > 20 { // some quick ones, then one a second
 			t.Fatalf("%d dials in 10 s", n)
 		}
 		b.leader.with(func() { b.leader.down, b.leader.logs[tpn(0)].recs = nil, []byte("\x01\x01") })

@@ -28,6 +28,7 @@ type follower struct {
 	why      string // of Delayed and Failed
 	told     string // the trouble that was reported last; cleared by success
 	until    time.Time
+	tries    int // failures in a row
 	pos      Position
 	lag      int64 // -1 while unknown
 	caughtUp time.Time

@@ -41,12 +41,13 @@ type loop struct {
 	}
 
 	// Owned by run.
-	conn    Leader
-	sess    session
-	result  peer.ReplicaFetchResult
-	refresh time.Time // when all partitions are looked at again
-	retryAt time.Time // after a failed request
-	failing bool
+	conn     Leader
+	sess     session
+	result   peer.ReplicaFetchResult
+	refresh  time.Time // when all partitions are looked at again
+	retryAt  time.Time // after a failed request
+	failing  bool
+	failures int // requests that failed in a row
 }
 
 func newLoop(cfg Config, key loopKey, addr string) *loop {
@@ -163,7 +164,7 @@ func (l *loop) build() (req peer.ReplicaFetch, wait time.Duration) {
 			l.mu.dirty[p] = struct{}{}
 		}
 	}
-	earliest := now.Add(l.cfg.Backoff)
+	earliest := now.Add(max(l.cfg.Backoff, l.cfg.MaxWait))
 	for p := range l.mu.dirty {
 		until, look := l.look(p, now)
 		if look == changed {
@@ -181,6 +182,8 @@ func (l *loop) build() (req peer.ReplicaFetch, wait time.Duration) {
 	if len(req.Forget) == 0 && l.mu.active == 0 {
 		return req, max(earliest.Sub(now), time.Millisecond)
 	}
+	// Who waits for less than the leader's long poll isn't kept waiting by it.
+	req.MaxWait = min(req.MaxWait, max(earliest.Sub(now), time.Millisecond))
 	l.mu.leave = nil
 	sortByTopic(req.Partitions)
 	return req, 0
@@ -315,7 +318,8 @@ func (l *loop) fetch(req peer.ReplicaFetch) error {
 func (l *loop) requestFailed(err error) {
 	l.drop()
 	l.sess.restart()
-	l.retryAt = time.Now().Add(l.cfg.Backoff)
+	l.retryAt = time.Now().Add(quickly(l.failures, l.cfg.Backoff))
+	l.failures++
 	if l.failing {
 		return
 	}
@@ -326,6 +330,7 @@ func (l *loop) requestFailed(err error) {
 }
 
 func (l *loop) recovered() {
+	l.failures = 0
 	if !l.failing {
 		return
 	}
