@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"tidemark/internal/commitlog"
 	"tidemark/internal/model"
@@ -187,6 +188,58 @@ func TestKafkaReadsOurSegments(t *testing.T) {
 			st.ID, st.CoordinatorEpoch)) || !strings.Contains(last, fmt.Sprintf("lastSequence: %d", st.LastSequence)) {
 			t.Errorf("producer %+v isn't in Kafka's reading of the snapshot:\n%s", st, last)
 		}
+	}
+	s.dump([]string{"--index-sanity-check"}, ".index", ".timeindex")
+	s.dump([]string{"--verify-index-only"}, ".index", ".timeindex")
+}
+
+// TestKafkaReadsCompactedSegments is the same after two compactions: gaps,
+// empty batches, delete horizons and rebuilt indexes.
+func TestKafkaReadsCompactedSegments(t *testing.T) {
+	Require(t)
+	s := newSource(t)
+	s.fill()
+	cfg := s.l.Config()
+	cfg.Compact, cfg.Delete, cfg.DeleteRetention = true, false, time.Hour
+	s.l.UpdateConfig(cfg)
+	now := time.UnixMilli(s.clock)
+	for range 2 {
+		s.data(record.Zstd, 40, false, 3)
+		s.must(s.l.Roll())
+		rep, err := s.l.Compact(commitlog.CompactOptions{Bound: s.l.End(), Now: now, Producers: func() (out []commitlog.ProducerTail) {
+			for _, p := range s.table.States() {
+				out = append(out, commitlog.ProducerTail{ID: p.ID, Epoch: p.Epoch, LastOffset: p.LastOffset})
+			}
+			return out
+		}})
+		s.must(err)
+		t.Logf("%+v", rep)
+	}
+	var horizons [][]int64
+	empty, records := 0, 0
+	s.must(s.l.Batches(0, func(b record.Batch) error {
+		records += int(b.Count())
+		if b.Count() == 0 {
+			empty++
+		}
+		if ms, ok := b.DeleteHorizon(); ok {
+			horizons = append(horizons, []int64{ms, int64(b.BaseOffset())})
+		}
+		return nil
+	}))
+	s.data(record.None, -1, false, 1)
+	records++
+	s.must(s.l.Close(true))
+	out := s.dump([]string{"--print-data-log", "--deep-iteration"}, ".log", ".index", ".timeindex", ".txnindex", ".snapshot")
+	seen := ints(t, out, `deleteHorizonMs: OptionalLong\[(\d+)\]`)
+	if len(seen) != len(horizons) || len(seen) == 0 || seen[0][0] != horizons[0][0] {
+		t.Errorf("Kafka sees the delete horizons %v, written were %v", seen, horizons)
+	}
+	if n := len(ints(t, out, ` count: (0) `)); n != empty || n == 0 {
+		t.Errorf("Kafka sees %d empty batches, there are %d", n, empty)
+	}
+	if n := len(ints(t, out, `\n\| offset: (\d+)`)); n != records {
+		t.Errorf("Kafka sees %d records, there are %d", n, records)
 	}
 	s.dump([]string{"--index-sanity-check"}, ".index", ".timeindex")
 	s.dump([]string{"--verify-index-only"}, ".index", ".timeindex")
