@@ -44,7 +44,7 @@ fuzz:
 	@scripts/fuzz $(FUZZTIME)
 
 conformance: deps build
-	$(GO) test ./test/conformance/... ./test/e2e/... -count=1 -timeout 30m -v
+	$(GO) test ./test/e2e/... ./test/mixed/... -count=1 -timeout 30m -v
 
 bench: build
 	$(GO) run ./bench/run -systems tidemark,ceiling -rounds 3 -seconds 4 -json bin/bench.json $(BENCH)

@@ -357,6 +357,9 @@ func eventOf(e controller.Evidence) journal.Event {
 		out.Leader, out.OldISR, out.NewISR = e.NewLeader, e.OldISR, e.NewISR
 		out.LeaderEpoch, out.PartitionEpoch = e.LeaderEpoch, e.PartitionEpoch
 	}
-	out.Broker, out.BrokerEpoch, out.Reason, out.Detail = e.Broker, e.Epoch, e.Reason.String(), e.String()
+	out.Broker, out.BrokerEpoch, out.Reason = e.Broker, e.Epoch, e.Reason.String()
+	if out.Kind == journal.Note || len(e.Candidates) > 0 { // the other kinds have a sentence of their own
+		out.Detail = e.String()
+	}
 	return out
 }

@@ -47,7 +47,7 @@ func (n *Node) startRaft() error {
 	}
 	n.raft.rn, err = raft.NewRawNode(&raft.Config{
 		ID: n.id, Storage: n.store, Applied: st.ckpt.Index,
-		ElectionTick: n.cfg.ElectionTicks, HeartbeatTick: 1,
+		ElectionTick: n.cfg.ElectionTicks, HeartbeatTick: max(1, n.cfg.ElectionTicks/heartbeatsPerElection),
 		AsyncStorageWrites: true, CheckQuorum: true, PreVote: true,
 		DisableProposalForwarding: true, StepDownOnRemoval: true,
 		MaxSizePerMsg: 1 << 20, MaxCommittedSizePerReady: 16 << 20,
@@ -57,6 +57,10 @@ func (n *Node) startRaft() error {
 	n.publishView()
 	return err
 }
+
+// heartbeatsPerElection: a follower may miss two heartbeats before it doubts its
+// leader. More of them only cost an idle cluster wake-ups.
+const heartbeatsPerElection = 3
 
 func (n *Node) loop() {
 	tick := time.NewTicker(n.cfg.Tick)
