@@ -2,6 +2,7 @@ package commitlog
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"tidemark/internal/model"
@@ -74,6 +75,37 @@ func TestEpochAt(t *testing.T) {
 	for off, want := range map[model.Offset]model.LeaderEpoch{9: -1, 10: 2, 19: 2, 20: 4, 1000: 4} {
 		if got := c.at(off); got != want {
 			t.Errorf("epoch at %d: %d, want %d", off, got, want)
+		}
+	}
+}
+
+// The log start goes up, the epochs below it are forgotten, a flush saves that.
+// Nobody writes the log start down before the crash: the log begins at the old
+// start again, and must know the epochs of its records again.
+func TestEpochsBelowALogStartThatWasLost(t *testing.T) {
+	for _, roll := range []bool{false, true} {
+		for _, more := range []int{0, 3} {
+			fs := newMem(t)
+			l := open(t, memOptions(fs))
+			fill(t, l, 1, 2, 2) // [0, 4)
+			fill(t, l, 2, 2, 2) // [4, 8)
+			fill(t, l, 3, 2, 2) // [8, 12)
+			must(t, l.AdvanceStart(6))
+			must(t, l.Flush(l.End()))
+			if roll {
+				must(t, l.Roll())
+			}
+			fill(t, l, 4, more, 2)
+			o := memOptions(fs.CrashClone(100, 1))
+			o.RecoveryPoint = 12
+			l = open(t, o)
+			want := []EpochEntry{{1, 0}, {2, 4}, {3, 8}}
+			if more > 0 {
+				want = append(want, EpochEntry{4, 12})
+			}
+			if got := l.Epochs(); l.Start() != 0 || !slices.Equal(got, want) {
+				t.Errorf("roll %v, more %d: start %d, epochs %v, want %v", roll, more, l.Start(), got, want)
+			}
 		}
 	}
 }

@@ -290,5 +290,8 @@ func (ld *loader) finish(end model.Offset) error {
 	}
 	l.epochs.truncateFromEnd(end)
 	l.epochs.truncateFromStart(start)
+	if err := ld.completeEpochs(start, end); err != nil {
+		return err
+	}
 	return ioError(l.dropStraySnapshots(end))
 }

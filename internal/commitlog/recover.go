@@ -209,3 +209,41 @@ func (ld *loader) openTransactions(off model.Offset) (*openTxns, error) {
 	}
 	return t, nil
 }
+
+// completeEpochs finds in the batches the epochs between the log start and the
+// first one in the file. There are some if the log start went up in a life that
+// didn't record it before it crashed: the epochs were cut at the new start and
+// saved, and now the log begins at the old one again. Without them a reader of
+// these records would be told that it diverges where it begins.
+func (ld *loader) completeEpochs(start, end model.Offset) error {
+	known := ld.epochs.entries()
+	if len(known) > 0 {
+		end = known[0].Start
+	}
+	if start >= end {
+		return nil
+	}
+	enough := errors.New("enough")
+	var front []EpochEntry
+	err := ld.Batches(start, func(b record.Batch) error {
+		e := b.LeaderEpoch()
+		if b.BaseOffset() >= end || e < 0 {
+			return enough
+		}
+		if n := len(front); n == 0 || front[n-1].Epoch < e {
+			front = append(front, EpochEntry{e, max(b.BaseOffset(), start)})
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, enough) {
+		return err
+	}
+	if len(front) == 0 {
+		return nil
+	}
+	for len(known) > 0 && known[0].Epoch <= front[len(front)-1].Epoch {
+		known = known[1:]
+	}
+	ld.epochs.set(append(front, known...))
+	return nil
+}
