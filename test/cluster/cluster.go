@@ -44,13 +44,14 @@ type Node struct {
 
 // Options change what New builds.
 type Options struct {
-	Nodes    int
-	Settings []string               // further lines of every server.properties
-	PerNode  func(n *Node) []string // further lines of one node's
-	Static   bool                   // controller.quorum.voters instead of bootstrap servers
-	Env      []string               // further environment of every node
-	Start    func(n *Node) bool     // false leaves the node down; nil starts all
-	Roles    func(id int) string    // process.roles; nil makes every node a broker and a controller
+	Nodes       int
+	Settings    []string               // further lines of every server.properties
+	PerNode     func(n *Node) []string // further lines of one node's
+	Static      bool                   // controller.quorum.voters instead of bootstrap servers
+	Env         []string               // further environment of every node
+	Unformatted bool                   // the nodes format themselves, by Env
+	Start       func(n *Node) bool     // false leaves the node down; nil starts all
+	Roles       func(id int) string    // process.roles; nil makes every node a broker and a controller
 }
 
 func (o Options) roles(id int) string {
@@ -137,6 +138,9 @@ func New(t testing.TB, o Options) *Cluster {
 	for _, n := range c.Nodes {
 		if err := os.WriteFile(n.Properties, []byte(n.config(o)), 0o644); err != nil {
 			t.Fatal(err)
+		}
+		if o.Unformatted {
+			continue
 		}
 		args := []string{"storage", "format", "--config", n.Properties, "--cluster-id", c.ClusterID}
 		if !o.Static && o.votes(n.ID) {
@@ -259,6 +263,23 @@ func (c *Cluster) cleanup() {
 			c.T.Logf("--- end of the log of node %d\n%s", n.ID, n.LogTail(60))
 		}
 	}
+}
+
+// Loopback is the address of a port on this machine.
+func Loopback(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
+
+// RSS is the process's resident memory in bytes.
+func (n *Node) RSS(t testing.TB) int64 {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", n.Pid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var size, resident int64
+	if _, err := fmt.Sscan(string(b), &size, &resident); err != nil {
+		t.Fatal(err)
+	}
+	return resident * int64(os.Getpagesize())
 }
 
 // Addr is the node's client address.
