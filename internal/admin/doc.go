@@ -13,5 +13,6 @@
 //	/v1/events           the journal's newest events
 //	/v1/broker-state     Kafka's BrokerState number, as Strimzi's agent gives it
 //	/v1/ready            204 when the broker state is RUNNING
+//	/debug/pprof/        the Go runtime's profiles
 //	/                    the page
 package admin

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"strings"
 	"syscall"
 	"time"
@@ -39,6 +40,11 @@ func NewHandler(src Source, reg prometheus.Gatherer, page http.Handler) http.Han
 		}
 		w.WriteHeader(http.StatusNoContent)
 	})
+	// The runtime's own profiles, for whoever may reach this listener: it is
+	// loopback only unless configured otherwise.
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
 	mux.Handle("GET /", page)
 	return mux
