@@ -210,6 +210,31 @@ func (n *Node) config(o Options) string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
+// Join formats and starts one further broker without the controller role; the
+// settings name the controllers, which may be another implementation's.
+func (c *Cluster) Join(id int, settings ...string) *Node {
+	c.T.Helper()
+	ports := freePorts(c.T, 2)
+	n := &Node{ID: id, c: c, Client: ports[0], HTTP: ports[1], Dir: filepath.Join(c.Dir, fmt.Sprintf("node-%d", id))}
+	n.Properties, n.Log = n.Dir+".properties", n.Dir+".log"
+	lines := append([]string{
+		"process.roles=broker", fmt.Sprintf("node.id=%d", id), "controller.listener.names=CONTROLLER",
+		fmt.Sprintf("listeners=PLAINTEXT://127.0.0.1:%d", n.Client), "inter.broker.listener.name=PLAINTEXT",
+		"listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT", "log.dirs=" + n.Dir,
+		fmt.Sprintf("tidemark.http.listener=127.0.0.1:%d", n.HTTP),
+	}, settings...)
+	if err := os.WriteFile(n.Properties, []byte(strings.Join(lines, "\n")+"\n"), 0o644); err != nil {
+		c.T.Fatal(err)
+	}
+	Run(c.T, "", "storage", "format", "--config", n.Properties, "--cluster-id", c.ClusterID)
+	c.Nodes = append(c.Nodes, n)
+	if len(c.Nodes) == 1 {
+		c.T.Cleanup(c.cleanup)
+	}
+	n.Start()
+	return n
+}
+
 func freePorts(t testing.TB, n int) []int {
 	t.Helper()
 	var out []int
@@ -251,7 +276,15 @@ func (c *Cluster) list(port func(*Node) int) string {
 }
 
 // Node returns the node with that id.
-func (c *Cluster) Node(id int) *Node { return c.Nodes[id-1] }
+func (c *Cluster) Node(id int) *Node {
+	for _, n := range c.Nodes {
+		if n.ID == id {
+			return n
+		}
+	}
+	c.T.Fatalf("there is no node %d", id)
+	return nil
+}
 
 func (c *Cluster) cleanup() {
 	for _, n := range c.Nodes {
