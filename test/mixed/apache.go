@@ -200,6 +200,22 @@ func create(t testing.TB, bootstrap, topic string, configs map[string]string, re
 	}
 }
 
+// waitBrokers waits until the broker at bootstrap names that many in service.
+func waitBrokers(t testing.TB, bootstrap string, n int) {
+	t.Helper()
+	cl := cluster.Client(t, bootstrap)
+	defer cl.Close()
+	cluster.Eventually(t, healed, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		md, err := kmsg.NewPtrMetadataRequest().RequestWith(ctx, cl) // the admin client's is cached
+		if err == nil && len(md.Brokers) != n {
+			err = fmt.Errorf("brokers %+v, want %d", md.Brokers, n)
+		}
+		return err
+	})
+}
+
 // waitLeader waits until the broker at bootstrap names this leader.
 func waitLeader(t testing.TB, bootstrap, topic string, partition, leader int32) {
 	t.Helper()
