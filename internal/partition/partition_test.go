@@ -569,3 +569,22 @@ func TestSkippedLeaderEpochForgetsPositions(t *testing.T) {
 		h.wantHW(2)
 	}
 }
+
+// A reassignment takes replica 2 away and another brings it back, empty. A leader
+// that hears of both at once must not take 2 for what it was.
+func TestSkippedPartitionEpochForgetsPositions(t *testing.T) {
+	for pe, want := range map[model.PartitionEpoch]model.Offset{2: 2, 3: 0} {
+		h := newHost(t)
+		h.lead(1, 1, 2, 3)
+		h.append(Append{}, "a", "b")
+		h.acked(2, 2)
+		err := h.p.BecomeLeader(State{
+			Leader: 1, LeaderEpoch: 2, PartitionEpoch: pe, Replicas: []model.BrokerID{1, 2}, ISR: []model.BrokerID{1, 2},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.perform()
+		h.wantHW(want)
+	}
+}

@@ -72,9 +72,10 @@ func (p *Partition) BecomeLeader(s State) error {
 	defer p.mu.Unlock()
 	var previous *replica.Leader
 	l, again := p.mu.role.(leading)
-	// In a leader epoch that this metadata steps over, somebody else may have
-	// led: what the followers held before, they may have cut off since.
-	if again && s.LeaderEpoch == l.core.Epoch()+1 {
+	// In a leader epoch that this metadata steps over, somebody else may have led:
+	// what the followers held before, they may have cut off since. In a partition
+	// epoch that it steps over, a replica may have been removed and made anew.
+	if again && s.LeaderEpoch == l.core.Epoch()+1 && s.PartitionEpoch == l.core.PartitionEpoch()+1 {
 		previous = l.core
 	}
 	core, eff := replica.NewLeader(replica.LeaderOptions{
