@@ -94,12 +94,18 @@ func newDataNode(t *testing.T, isr ...model.BrokerID) *dataNode {
 
 func (n *dataNode) host(fs vfs.FS, tp model.TopicPartition, isr []model.BrokerID) {
 	n.t.Helper()
+	n.hostUnder(nil, fs, tp, isr)
+}
+
+// hostUnder hosts a partition under a replication quota, if not nil.
+func (n *dataNode) hostUnder(q partition.Quota, fs vfs.FS, tp model.TopicPartition, isr []model.BrokerID) {
+	n.t.Helper()
 	p, err := partition.Open(partition.Options{
-		TP: tp, TopicID: ordersID, Self: 1, Brokers: n,
+		TP: tp, TopicID: ordersID, Self: 1, Brokers: n, Quota: q,
 		LogOptions: commitlog.Options{FS: fs, Dir: "d/" + tp.String(), Config: commitlog.DefaultConfig()},
 		Settings: partition.Settings{
 			MaxBatchBytes: 1 << 20, Deletes: true, MinISR: 2, LagTimeMax: time.Minute,
-			TimestampBeforeMax: 1 << 62, TimestampAfterMax: 1 << 62,
+			TimestampBeforeMax: 1 << 62, TimestampAfterMax: 1 << 62, ThrottleLeader: q != nil,
 		},
 	})
 	if err != nil {

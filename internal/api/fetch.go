@@ -57,6 +57,7 @@ type fetchOp struct {
 // fetchResult is what one partition had to say.
 type fetchResult struct {
 	e         *session.Entry
+	source    *partition.Partition
 	got       partition.Fetched
 	err       error
 	topic     *metadata.Topic
@@ -280,8 +281,11 @@ func (op *fetchOp) add(resp *wire.FetchResponse, r *fetchResult) {
 	case r.got.Diverging:
 		out.Diverging = wire.EpochEnd{Known: true, Epoch: r.got.Divergence.Epoch, EndOffset: r.got.Divergence.End}
 	}
-	if r.got.Slice.Len() > 0 {
+	if n := r.got.Slice.Len(); n > 0 {
 		out.Slice = r.got.Slice
+		if op.s.Follower() {
+			r.source.Sent(n)
+		}
 	} else {
 		r.got.Slice.Release()
 	}

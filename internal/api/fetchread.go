@@ -60,8 +60,9 @@ func (op *fetchOp) read(e *session.Entry, room int, minOne bool) fetchResult {
 		LastFetchedEpoch: e.LastFetchedEpoch, LogStart: e.LogStart,
 		MaxBytes: min(int(e.MaxBytes), room), MinOne: minOne, Isolation: op.isolation,
 	}
+	r.source = p
 	r.got, r.err = p.Fetch(f)
-	if f.Acknowledge || r.err != nil {
+	if f.Acknowledge || r.err != nil || r.got.Withheld {
 		op.touched = append(op.touched, p)
 	}
 	if r.err != nil {

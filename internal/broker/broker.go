@@ -87,6 +87,8 @@ type Config struct {
 	ProducerExpiry    time.Duration // producer.id.expiration.ms; 24 h
 	RecoveryThreads   int           // num.recovery.threads.per.data.dir; 2
 	FetcherLoops      int           // num.replica.fetchers; 1
+	QuotaSlots        int           // replication.quota.window.num; 11
+	QuotaSlot         time.Duration // replication.quota.window.size.seconds; 1 s
 	VerifyTxns        bool          // transaction.partition.verification.enable
 	RetryBackoff      time.Duration // of AlterPartition; 50 ms
 	AssignmentBackoff time.Duration // of AssignReplicasToDirs; 500 ms
@@ -101,6 +103,8 @@ func (c *Config) setDefaults() {
 	c.ProducerExpiry = cmp.Or(c.ProducerExpiry, 24*time.Hour)
 	c.RecoveryThreads = cmp.Or(c.RecoveryThreads, 2)
 	c.FetcherLoops = cmp.Or(c.FetcherLoops, 1)
+	c.QuotaSlots = cmp.Or(c.QuotaSlots, 11)
+	c.QuotaSlot = cmp.Or(c.QuotaSlot, time.Second)
 	c.RetryBackoff = cmp.Or(c.RetryBackoff, 50*time.Millisecond)
 	c.AssignmentBackoff = cmp.Or(c.AssignmentBackoff, 500*time.Millisecond)
 	if c.Now == nil {
@@ -144,6 +148,8 @@ type Broker struct {
 	loaded atomic.Bool // logs are loaded; set under apply
 	tuned  atomic.Pointer[settings]
 
+	leaderQuota, followerQuota *throttle
+
 	apply struct {
 		sync.Mutex
 		closed bool
@@ -164,6 +170,8 @@ type Broker struct {
 func Open(cfg Config) (*Broker, error) {
 	cfg.setDefaults()
 	b := &Broker{cfg: cfg, flushes: newFlushQueue()}
+	b.leaderQuota = newThrottle(cfg.QuotaSlots, cfg.QuotaSlot, cfg.Now)
+	b.followerQuota = newThrottle(cfg.QuotaSlots, cfg.QuotaSlot, cfg.Now)
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	b.image.Store(metadata.Empty())
 	b.tuned.Store(b.settings(metadata.Empty()))
@@ -282,6 +290,9 @@ func (b *Broker) Owed(tp model.TopicPartition) (model.Offset, bool) {
 	at := model.Offset(h.owed.Load())
 	return at, at != model.NoOffset
 }
+
+// FollowerQuota bounds what throttled partitions fetch.
+func (b *Broker) FollowerQuota() fetcher.Quota { return b.followerQuota }
 
 // BrokerStatus answers from the current image (replica.Brokers).
 func (b *Broker) BrokerStatus(id model.BrokerID) replica.BrokerStatus {

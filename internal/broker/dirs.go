@@ -263,7 +263,7 @@ func (b *Broker) loadReplica(d *logDir, tp model.TopicPartition, img *metadata.I
 // openReplica opens the replica's log, or makes it.
 func (b *Broker) openReplica(d *logDir, tp model.TopicPartition, id model.TopicID, mp *metadata.Partition,
 	img *metadata.Image) (*hosted, error) {
-	c := b.resolve(img, tp.Topic)
+	c := b.resolve(img, tp)
 	promised := d.highWatermarks[tp]
 	p, err := partition.Open(partition.Options{
 		TP: tp, TopicID: id, Self: b.cfg.Self, Settings: c.settings,
@@ -271,7 +271,7 @@ func (b *Broker) openReplica(d *logDir, tp model.TopicPartition, id model.TopicI
 			FS: d.fs, Dir: path.Join(d.Path, tp.String()), Config: c.log, LogStart: d.logStarts[tp],
 			RecoveryPoint: d.recoveryPoints[tp], Clean: d.clean, Now: b.cfg.Now, Log: b.cfg.Log,
 		},
-		HighWatermark: promised, Now: b.cfg.Now, Brokers: b, Sender: b, Storage: b, Journal: b.cfg.Events, Logger: b.cfg.Log,
+		HighWatermark: promised, Now: b.cfg.Now, Brokers: b, Sender: b, Storage: b, Quota: b.leaderQuota, Journal: b.cfg.Events, Logger: b.cfg.Log,
 	})
 	if err != nil {
 		return nil, err

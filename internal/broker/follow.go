@@ -27,6 +27,7 @@ func (f following) Position(epoch model.LeaderEpoch) (fetcher.Position, error) {
 	}
 	return fetcher.Position{
 		Offset: at.Offset, LastEpoch: at.LastFetchedEpoch, LogStart: at.LogStart, HighWatermark: at.HighWatermark,
+		Throttled: f.h.p.Settings().ThrottleFollower,
 	}, nil
 }
 

@@ -68,6 +68,7 @@ func (c *cable) read(r peer.ReplicaFetch, p *peer.ReplicaFetchPartition, acknowl
 		fp.Diverging = &peer.EpochOffset{Epoch: res.Divergence.Epoch, End: res.Divergence.End}
 		return fp, true
 	}
+	part.Sent(res.Slice.Len())
 	fp.HighWatermark, fp.LogStart = res.HW, res.LogStart
 	fp.Records = make([]byte, res.Slice.Len())
 	if _, err := res.Slice.ReadInto(fp.Records); err != nil {
@@ -80,6 +81,12 @@ func (c *cable) ListOffset(context.Context, model.BrokerID, model.TopicPartition
 ) (peer.ListedOffset, error) {
 	return peer.ListedOffset{Code: peer.CodeNotLeader}, nil
 }
+
+// lateQuota is the quota of a node that is made after its fetchers.
+type lateQuota func() fetcher.Quota
+
+func (q lateQuota) Wait() time.Duration { return q().Wait() }
+func (q lateQuota) Record(bytes int)    { q().Record(bytes) }
 
 // wired starts brokers 1 and 2, which fetch from each other.
 func wired(t *testing.T) (map[model.BrokerID]*node, func(...metadata.Record)) {
@@ -97,7 +104,8 @@ func wired(t *testing.T) (map[model.BrokerID]*node, func(...metadata.Record)) {
 				}
 				return &cable{&nodes, to.(*node)}, nil
 			},
-			Events: &story{},
+			Events: &story{}, Quota: lateQuota(func() fetcher.Quota { return out[id].FollowerQuota() }),
+			PartitionMaxBytes: 16 << 10, MaxBytes: 64 << 10,
 		})
 		n := start(t, vfs.NewMem(), 1, func(c *Config) { c.Self, c.Fetchers = id, f })
 		n.story.alter = func(ps []peer.AlterPartition) (peer.AlterPartitionsResult, error) {

@@ -15,6 +15,8 @@ type settings struct {
 	recoveryThreads int           // num.recovery.threads.per.data.dir; counts at the next start
 	producerExpiry  time.Duration // producer.id.expiration.ms
 	verifyTxns      bool          // transaction.partition.verification.enable
+	leaderRate      int64         // leader.replication.throttled.rate
+	followerRate    int64         // follower.replication.throttled.rate
 }
 
 // settings resolves them: a dynamic value of this broker goes before one of all
@@ -27,6 +29,8 @@ func (b *Broker) settings(img *metadata.Image) *settings {
 		recoveryThreads: int(l.atLeast(1, "num.recovery.threads.per.data.dir", int64(b.cfg.RecoveryThreads))),
 		producerExpiry:  l.millis("producer.id.expiration.ms", b.cfg.ProducerExpiry.Milliseconds()),
 		verifyTxns:      b.cfg.VerifyTxns,
+		leaderRate:      l.rate(leaderRate),
+		followerRate:    l.rate(followerRate),
 	}
 	if l.has("transaction.partition.verification.enable") {
 		s.verifyTxns = l.bool("transaction.partition.verification.enable")
@@ -51,6 +55,12 @@ func (l lookup) atLeast(low int64, name string, def int64) int64 {
 func (b *Broker) tune(img *metadata.Image) {
 	was, now := b.tuned.Load(), b.settings(img)
 	b.tuned.Store(now)
+	if now.leaderRate != was.leaderRate {
+		b.leaderQuota.setRate(now.leaderRate)
+	}
+	if now.followerRate != was.followerRate {
+		b.followerQuota.setRate(now.followerRate)
+	}
 	if now.fetchers != was.fetchers {
 		if err := b.cfg.Fetchers.Resize(now.fetchers); err != nil {
 			e := journal.New(journal.Note)

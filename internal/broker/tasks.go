@@ -164,6 +164,7 @@ func (b *Broker) Close(clean bool, epoch model.BrokerEpoch) {
 	b.apply.Unlock()
 	b.cancel()
 	b.flushes.stop()
+	b.leaderQuota.stop()
 	b.cfg.Fetchers.Close()
 	var wg sync.WaitGroup
 	for _, d := range b.dirs {

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"cmp"
 	"math"
 	"slices"
 	"strconv"
@@ -10,6 +9,7 @@ import (
 
 	"tidemark/internal/commitlog"
 	"tidemark/internal/metadata"
+	"tidemark/internal/model"
 	"tidemark/internal/partition"
 	"tidemark/internal/record"
 )
@@ -67,11 +67,15 @@ type lookup struct {
 }
 
 func (b *Broker) lookup(img *metadata.Image, topic string) lookup {
+	return lookupFor(img, b.cfg.Self, topic, b.cfg.Defaults)
+}
+
+func lookupFor(img *metadata.Image, id model.BrokerID, topic string, static map[string]string) lookup {
 	return lookup{
 		own:    img.TopicConfig(topic),
-		broker: img.Configs[metadata.Resource{Type: metadata.BrokerResource, Name: strconv.Itoa(int(b.cfg.Self))}],
+		broker: img.Configs[metadata.Resource{Type: metadata.BrokerResource, Name: strconv.Itoa(int(id))}],
 		all:    img.Configs[metadata.Resource{Type: metadata.BrokerResource}],
-		static: b.cfg.Defaults,
+		static: static,
 	}
 }
 
@@ -149,9 +153,9 @@ const (
 	timestampAfterMs = 3600 * 1000
 )
 
-// resolve computes a topic's effective configuration.
-func (b *Broker) resolve(img *metadata.Image, topic string) topicConfig {
-	l := b.lookup(img, topic)
+// resolve computes the effective configuration of a topic for one partition.
+func (b *Broker) resolve(img *metadata.Image, tp model.TopicPartition) topicConfig {
+	l := b.lookup(img, tp.Topic)
 	policy := strings.Split(l.str("cleanup.policy", "delete"), ",")
 	for i := range policy {
 		policy[i] = strings.TrimSpace(policy[i])
@@ -193,6 +197,7 @@ func (b *Broker) resolve(img *metadata.Image, topic string) topicConfig {
 		FlushOnAck: c.log.FlushMessages == 1,
 		VerifyTxns: b.settings(img).verifyTxns,
 	}
+	b.throttles(img, tp, &c.settings)
 	return c
 }
 
@@ -221,13 +226,12 @@ func (b *Broker) configsChanged(img *metadata.Image, d *metadata.Delta) {
 		return
 	}
 	topics := map[string]bool{}
-	all := false
-	self := strconv.Itoa(int(b.cfg.Self))
+	all := false // also of another broker: its throttle is a reason for its silence
 	for _, r := range d.ConfigChanges() {
 		switch {
 		case r.Type == metadata.TopicResource:
 			topics[r.Name] = true
-		case r.Type == metadata.BrokerResource && cmp.Or(r.Name, self) == self:
+		case r.Type == metadata.BrokerResource:
 			all = true
 		}
 	}
@@ -244,7 +248,7 @@ func (b *Broker) reconfigure(img *metadata.Image, concerned func(topic string) b
 		if !concerned(h.p.TP().Topic) {
 			continue
 		}
-		c := b.resolve(img, h.p.TP().Topic)
+		c := b.resolve(img, h.p.TP())
 		h.unsafe = c.unclean
 		h.p.Log().UpdateConfig(c.log)
 		h.p.UpdateSettings(c.settings)

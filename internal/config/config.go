@@ -64,6 +64,8 @@ type Replication struct {
 	SessionSlots            int    // max.incremental.fetch.session.cache.slots
 	ProducerIDExpiration    time.Duration
 	ProducerIDCheck         time.Duration
+	QuotaSlots              int           // replication.quota.window.num
+	QuotaSlot               time.Duration // replication.quota.window.size.seconds
 }
 
 // Lifecycle holds the settings of a broker's registration and of its fencing.

@@ -24,6 +24,8 @@ func (c *Config) timers(v values) {
 		SessionSlots:            v.int("max.incremental.fetch.session.cache.slots"),
 		ProducerIDExpiration:    v.millis("producer.id.expiration.ms"),
 		ProducerIDCheck:         v.millis("producer.id.expiration.check.interval.ms"),
+		QuotaSlots:              v.int("replication.quota.window.num"),
+		QuotaSlot:               scaled(v.int64("replication.quota.window.size.seconds"), time.Second),
 	}
 	c.Lifecycle = Lifecycle{
 		Heartbeat:           v.millis("broker.heartbeat.interval.ms"),

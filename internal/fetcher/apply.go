@@ -47,6 +47,9 @@ func (l *loop) apply(r *peer.FetchedPartition) error {
 }
 
 func (l *loop) append(p *follower, r *peer.FetchedPartition) error {
+	if p.pos.Throttled && l.cfg.Quota != nil {
+		l.cfg.Quota.Record(len(r.Records))
+	}
 	err := p.a.Replica.Append(Fetched{
 		Epoch: p.a.Epoch, Offset: p.sent.Offset, Records: r.Records, LeaderHW: r.HighWatermark, LogStart: r.LogStart,
 	})

@@ -62,6 +62,8 @@ type fakeReplica struct {
 	fail  error // what Append returns, once
 	hard  error // what Append returns, always
 	story []string
+
+	throttled bool
 }
 
 func (r *fakeReplica) check(e model.LeaderEpoch) error {
@@ -74,7 +76,9 @@ func (r *fakeReplica) check(e model.LeaderEpoch) error {
 func (r *fakeReplica) Position(e model.LeaderEpoch) (Position, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return Position{r.log.end(), r.log.last(), r.log.start, r.log.hw}, r.check(e)
+	return Position{
+		Offset: r.log.end(), LastEpoch: r.log.last(), LogStart: r.log.start, HighWatermark: r.log.hw, Throttled: r.throttled,
+	}, r.check(e)
 }
 
 func (r *fakeReplica) Append(in Fetched) error {

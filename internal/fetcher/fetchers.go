@@ -25,6 +25,14 @@ type Position struct {
 	LastEpoch     model.LeaderEpoch // of the record before Offset, NoLeaderEpoch if unknown
 	LogStart      model.Offset
 	HighWatermark model.Offset
+	Throttled     bool // counts towards, and is held up by, the quota
+}
+
+// Quota bounds what throttled partitions receive. Safe for concurrent use.
+type Quota interface {
+	// Wait is how long nothing may be received; 0 if it may.
+	Wait() time.Duration
+	Record(bytes int)
 }
 
 // Replica is a local replica that follows. Each method fails with
@@ -70,6 +78,7 @@ type Config struct {
 	Version     func() int16 // highest Fetch version at the finalised metadata.version
 	Dial        func(ctx context.Context, addr, clientID string) (Leader, error)
 	Events      Sink
+	Quota       Quota // follower.replication.throttled.rate; nil: no throttle
 
 	Loops             int           // num.replica.fetchers; 1
 	MaxWait           time.Duration // replica.fetch.wait.max.ms; 500 ms

@@ -16,6 +16,8 @@ const (
 	Fetching Phase = "fetching"
 	Delayed  Phase = "delayed" // waits after an error that may pass
 	Failed   Phase = "failed"  // waits for new metadata (KIP-461)
+	// Throttled: left out of the fetches until the quota allows.
+	Throttled Phase = "throttled"
 )
 
 // follower is one partition of one loop.

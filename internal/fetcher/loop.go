@@ -243,6 +243,10 @@ func (l *loop) look(p *follower, now time.Time) (until time.Time, o outlook) {
 		return p.until, waiting
 	}
 	p.pos = pos
+	if d := l.throttledLocked(p); d > 0 {
+		p.phase, p.why, p.until = Throttled, "follower.replication.throttled.rate is used up", now.Add(d)
+		return p.until, waiting
+	}
 	next := peer.ReplicaFetchPartition{
 		Topic: p.a.TP.Topic, Of: model.TopicIDPartition{TopicID: p.a.TopicID, Partition: p.a.TP.Partition},
 		CurrentEpoch: p.a.Epoch, Offset: pos.Offset, LastEpoch: pos.LastEpoch, LogStart: pos.LogStart,
@@ -253,6 +257,16 @@ func (l *loop) look(p *follower, now time.Time) (until time.Time, o outlook) {
 	}
 	p.sent = next
 	return until, changed
+}
+
+// throttledLocked is how long p must stay out of the fetches. One that is in
+// sync is never throttled: it costs little and would leave the ISR. Whether a
+// new one is, its first answer tells (KAFKA-15080).
+func (l *loop) throttledLocked(p *follower) time.Duration {
+	if !p.pos.Throttled || p.lag == 0 || l.cfg.Quota == nil {
+		return 0
+	}
+	return l.cfg.Quota.Wait()
 }
 
 // position asks the replica. A log without any epoch can't be compared with the

@@ -34,6 +34,7 @@ const (
 	LeadershipRefused  Kind = "leadership-refused"
 	LeaderElected      Kind = "leader-elected"
 	UncleanElection    Kind = "unclean-election"
+	Throttled          Kind = "replica-throttled"
 	DirOffline         Kind = "log-dir-offline"
 	Registered         Kind = "broker-registered"
 	RegistrationFailed Kind = "broker-registration-failed"

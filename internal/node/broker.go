@@ -61,7 +61,7 @@ func openBrokers(o Options, id identity, events *tally, listeners []peer.Listene
 	b.fetchers = fetcher.New(fetcher.Config{
 		Self: c.NodeID, BrokerEpoch: func() model.BrokerEpoch { return b.lifecycle.Epoch() },
 		Version: func() int16 { return peer.FetchVersion(b.observer.Image().MetadataVersion()) },
-		Dial:    b.dialLeader, Events: events,
+		Dial:    b.dialLeader, Events: events, Quota: followerQuota{b},
 		Loops: c.Replication.Fetchers, MaxWait: c.Replication.FetchMaxWait, MinBytes: c.Replication.FetchMinBytes,
 		MaxBytes: c.Replication.FetchResponseMaxBytes, PartitionMaxBytes: c.Replication.FetchMaxBytes,
 		Backoff: c.Replication.FetchBackoff, Timeout: c.Replication.SocketTimeout,
@@ -75,6 +75,7 @@ func openBrokers(o Options, id identity, events *tally, listeners []peer.Listene
 		LagTimeMax: c.Replication.LagTimeMax, HighWatermarks: c.Replication.HighWatermarkCheckpoint,
 		RecoveryPoints: c.Storage.RecoveryPointCheckpoint, Retention: c.Storage.RetentionCheck, InitialDelay: c.Storage.InitialTaskDelay,
 		ProducerExpiry: c.Replication.ProducerIDExpiration, RecoveryThreads: c.Storage.RecoveryThreads, FetcherLoops: c.Replication.Fetchers,
+		QuotaSlots: c.Replication.QuotaSlots, QuotaSlot: c.Replication.QuotaSlot,
 	})
 	if err != nil {
 		return nil, err
@@ -162,6 +163,12 @@ func (b *brokers) channel(string) *observer.Channel {
 	b.channels = append(b.channels, ch)
 	return ch
 }
+
+// followerQuota lets fetchers, which exist before the broker, ask its quota.
+type followerQuota struct{ b *brokers }
+
+func (q followerQuota) Wait() time.Duration { return q.b.broker.FollowerQuota().Wait() }
+func (q followerQuota) Record(bytes int)    { q.b.broker.FollowerQuota().Record(bytes) }
 
 func (b *brokers) dialLeader(ctx context.Context, addr, clientID string) (fetcher.Leader, error) {
 	return peer.Dial(ctx, addr, peer.Options{ClientID: clientID, RequestTimeout: b.cfg.Replication.SocketTimeout})

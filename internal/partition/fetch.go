@@ -48,6 +48,7 @@ type Fetched struct {
 	Divergence replica.EpochEnd
 	Aborted    []commitlog.AbortedTxn // with ReadCommitted
 	Leads      bool
+	Withheld   bool // there is more than Slice, but the replication quota is used up
 }
 
 // Fetch reads whole batches, verbatim. A follower's fetch updates the leader's
@@ -58,6 +59,9 @@ type Fetched struct {
 // ErrNotLeader (KAFKA-13837).
 func (p *Partition) Fetch(f Fetch) (Fetched, error) {
 	res, limit, err := p.position(f)
+	if res.Withheld { // after mu is released
+		p.quota.Withheld(p)
+	}
 	if err != nil || res.Diverging || limit <= f.Offset {
 		return res, err
 	}
@@ -132,6 +136,8 @@ func (p *Partition) position(f Fetch) (res Fetched, limit model.Offset, err erro
 	}
 	res.HW, res.LSO = p.HighWatermark(), p.LastStable()
 	switch {
+	case f.Replica >= 0 && p.throttledLocked(lead.core, f) && !res.Diverging:
+		limit, res.Withheld = f.Offset, true
 	case f.Replica >= 0:
 		limit = p.mu.leo
 	case f.Isolation == ReadCommitted:
@@ -140,6 +146,33 @@ func (p *Partition) position(f Fetch) (res Fetched, limit model.Offset, err erro
 		limit = res.HW
 	}
 	return res, limit, nil
+}
+
+// throttledLocked tells whether the replication quota forbids to send a
+// follower what there is for it. Members of the ISR are never throttled, or the
+// throttle would shrink it.
+func (p *Partition) throttledLocked(core *replica.Leader, f Fetch) bool {
+	if p.quota == nil || !p.settings.Load().ThrottleLeader || f.Offset >= p.mu.leo || core.InISR(f.Replica) || !p.quota.Exceeded() {
+		return false
+	}
+	p.takeLocked(core.Withheld(f.Replica, p.now()))
+	return true
+}
+
+// Sent counts bytes that a follower was sent towards the replication quota, if
+// this replica is throttled.
+func (p *Partition) Sent(bytes int) {
+	if p.quota != nil && bytes > 0 && p.settings.Load().ThrottleLeader {
+		p.quota.Record(bytes)
+	}
+}
+
+// Release lets followers look again: the quota allows to send what was
+// withheld. Call Perform afterwards.
+func (p *Partition) Release() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.pending.data, p.mu.pending.any = 1<<30, true
 }
 
 // notAssigned: a replica that was given a leader epoch learns more from

@@ -40,6 +40,18 @@ type Storage interface {
 	Failed(p *Partition, err error)
 }
 
+// Quota bounds what followers outside the ISR are sent of throttled partitions.
+// Its methods are called under no lock but a partition's mu.
+type Quota interface {
+	// Exceeded: nothing may be sent to them now.
+	Exceeded() bool
+	// Record counts bytes that were sent to any follower.
+	Record(bytes int)
+	// Withheld: p has records that it was not allowed to send. Once it is,
+	// p.Release and Perform are called.
+	Withheld(p *Partition)
+}
+
 // Settings is what configuration says about a replica. A value, replaced as a
 // whole; the comments name Kafka's settings.
 type Settings struct {
@@ -56,6 +68,12 @@ type Settings struct {
 	LagTimeMax         time.Duration // replica.lag.time.max.ms
 	FlushOnAck         bool          // acknowledge only what is on disk
 	VerifyTxns         bool          // transaction.partition.verification.enable
+
+	ThrottleLeader   bool // leader.replication.throttled.replicas names this replica
+	ThrottleFollower bool // follower.replication.throttled.replicas names this replica
+	// ThrottledFollowers are the brokers that follower.replication.throttled.replicas
+	// names and that have a rate. Never changed.
+	ThrottledFollowers []model.BrokerID
 }
 
 // Options make a Partition. Everything but LogOptions/Log, TP and Self may be
@@ -77,6 +95,7 @@ type Options struct {
 	Brokers       replica.Brokers
 	Sender        Sender
 	Storage       Storage
+	Quota         Quota // of what leaders send; nil: no throttle
 	Journal       Sink
 	Logger        *slog.Logger
 }
@@ -91,6 +110,7 @@ type Partition struct {
 	brokers replica.Brokers
 	sender  Sender
 	storage Storage
+	quota   Quota
 	journal Sink
 	logger  *slog.Logger
 
@@ -140,7 +160,7 @@ type pending struct {
 func Open(o Options) (*Partition, error) {
 	p := &Partition{
 		tp: o.TP, topicID: o.TopicID, self: o.Self, now: o.Now, brokers: o.Brokers,
-		sender: o.Sender, storage: o.Storage, journal: o.Journal, logger: o.Logger, log: o.Log,
+		sender: o.Sender, storage: o.Storage, quota: o.Quota, journal: o.Journal, logger: o.Logger, log: o.Log,
 	}
 	if p.now == nil {
 		p.now = time.Now
@@ -250,6 +270,7 @@ func (p *Partition) UpdateSettings(s Settings) {
 	defer p.mu.Unlock()
 	p.mu.producers.RequireVerification(s.VerifyTxns)
 	if l, ok := p.mu.role.(leading); ok {
+		l.core.Limit(s.ThrottledFollowers)
 		p.takeLocked(l.core.Configure(s.MinISR, s.LagTimeMax, s.FlushOnAck, p.now()))
 	}
 }

@@ -223,6 +223,8 @@ func kindOf(r replica.Reason) journal.Kind { // flat switch
 		return journal.Truncated
 	case replica.ReasonBelowLogStart:
 		return journal.LogReset
+	case replica.ReasonThrottled:
+		return journal.Throttled
 	}
 	return journal.Note
 }

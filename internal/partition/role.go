@@ -83,6 +83,7 @@ func (p *Partition) BecomeLeader(s State) error {
 		MinISR: set.MinISR, LagTimeMax: set.LagTimeMax, FlushGate: set.FlushOnAck, Brokers: p.brokers,
 		LogEnd: end, Flushed: p.log.Flushed(), HighWatermark: p.HighWatermark(), Previous: previous,
 	}, p.now())
+	core.Limit(set.ThrottledFollowers)
 	p.mu.role = leading{core}
 	if !again {
 		p.acks.Open(s.LeaderEpoch, p.HighWatermark())

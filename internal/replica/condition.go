@@ -2,6 +2,7 @@ package replica
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"tidemark/internal/model"
@@ -42,6 +43,7 @@ const (
 	FencedOrLeaving   Cause = "fenced-or-shutting-down"  // the metadata says so
 	OlderRegistration Cause = "fetch-of-earlier-process" // it fetched before its broker registered anew (KIP-903)
 	LeftRepeatedly    Cause = "left-the-isr-repeatedly"
+	Throttled         Cause = "throttled" // by leader. or follower.replication.throttled.rate
 )
 
 // FlapWindow is how long a departure from the ISR counts towards flapping.
@@ -138,6 +140,10 @@ func (l *Leader) judge(f *follower, c Condition, now time.Time) (Health, Cause) 
 		return Offline, FencedOrLeaving
 	case f.left >= flapPairs && f.joined >= flapPairs && now.Sub(f.lastLeft) < FlapWindow:
 		return Flapping, LeftRepeatedly
+	case l.throttled(f, c, silent, now) && c.SecondsLeft > 0 && c.SinceFetch <= silent:
+		return CatchingUp, Throttled
+	case l.throttled(f, c, silent, now):
+		return Lagging, Throttled
 	case f.leo == model.NoOffset && !f.committed:
 		return Lagging, NeverFetched
 	case c.SinceFetch > silent:
@@ -158,4 +164,44 @@ func (l *Leader) judge(f *follower, c Condition, now time.Time) (Health, Cause) 
 		return Lagging, WaitsForControl
 	}
 	return CatchingUp, NoCause
+}
+
+// throttleMemory is how long an answer without records, for lack of quota, says
+// something about its follower: as long as the quota's window. Longer ago, a
+// new one is news.
+const throttleMemory = 11 * time.Second
+
+// Withheld tells that a follower's fetch was answered without the records that
+// there are, because the replication quota is used up.
+func (l *Leader) Withheld(id model.BrokerID, now time.Time) (eff Effects) {
+	f := l.find(id)
+	if f == nil {
+		return eff
+	}
+	if f.withheld.IsZero() || now.Sub(f.withheld) > throttleMemory {
+		eff.Evidence = append(eff.Evidence, l.evidence(ReasonThrottled, f, now))
+	}
+	f.withheld = now
+	return eff
+}
+
+// Limit names the followers that have a throttle of their own. The slice is the leader's.
+func (l *Leader) Limit(followers []model.BrokerID) { l.limited = followers }
+
+// throttled: withheld from it lately, or it limits itself, and is outside the
+// ISR or silent. How much of its quota is left only the follower knows.
+func (l *Leader) throttled(f *follower, c Condition, silent time.Duration, now time.Time) bool {
+	if c.Lag == 0 {
+		return false
+	}
+	if !f.withheld.IsZero() && now.Sub(f.withheld) <= throttleMemory && !f.committed {
+		return true
+	}
+	return slices.Contains(l.limited, f.id) && (!f.committed || c.SinceFetch > silent)
+}
+
+// InISR tells whether a broker is in the committed ISR.
+func (l *Leader) InISR(id model.BrokerID) bool {
+	f := l.find(id)
+	return f != nil && f.committed || id == l.self
 }

@@ -48,6 +48,9 @@ const (
 	// ReasonHighWatermarkRegressed: a follower took over a lower high watermark
 	// from a new leader.
 	ReasonHighWatermarkRegressed Reason = "hw-regressed"
+	// ReasonThrottled: a follower outside the ISR got no records, because
+	// leader.replication.throttled.rate is used up.
+	ReasonThrottled Reason = "throttled"
 )
 
 // Evidence is what a decision was based on, recorded when it was taken.

@@ -171,6 +171,10 @@ func (c *cluster) run(t *testing.T, d *datadriven.TestData) { // flat switch
 	case "hold": // who keeps the high watermark back?
 		h := c.leader.Hold(c.now)
 		c.p("broker=%d leo=%d %s", h.Broker, h.LEO, h.Reason)
+	case "withhold": // withhold id=4: the quota left nothing for its fetch
+		c.perform(c.leader.Withheld(node().id, c.now))
+	case "limit": // limit ids=(4): followers with a throttle of their own
+		c.leader.Limit(scanIDs(t, d, "ids"))
 	case "health": // what the leader says of each follower
 		for _, f := range c.leader.Followers(c, c.now) {
 			c.p("%d: %s", f.ID, f.Condition)

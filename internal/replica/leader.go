@@ -98,6 +98,7 @@ type Leader struct {
 	maxSize    int // maximal
 	proposals  uint64
 	underMin   bool // last reported, for evidence at the edges
+	limited    []model.BrokerID
 }
 
 // follower is the leader's book on one remote replica.
@@ -117,7 +118,8 @@ type follower struct {
 	lastJoin      time.Time
 	lastLeft      time.Time
 	lastLeftCause Reason
-	meter         meter // how fast it moves, for Condition
+	meter         meter     // how fast it moves, for Condition
+	withheld      time.Time // when the quota kept records from it last
 }
 
 // NewLeader begins a leadership. Members of the ISR get a fresh grace period
