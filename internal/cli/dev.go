@@ -147,6 +147,13 @@ func loopback(port int) string { return net.JoinHostPort("127.0.0.1", strconv.It
 // prepareDev writes the configuration files, and formats what isn't formatted.
 // All nodes are formatted in one go, so they all know each other's directory ids.
 func prepareDev(nodes []*devNode, f devFlags) error {
+	formatted, err := filepath.Glob(filepath.Join(f.dir, "node-*", "data", "meta.properties"))
+	if err != nil {
+		return err
+	}
+	if n := len(formatted); n > 0 && n != len(nodes) {
+		return fmt.Errorf("%s holds a cluster of another size (%d nodes are formatted, --brokers is %d); use --fresh to start anew, or --brokers as before", f.dir, n, len(nodes))
+	}
 	for _, n := range nodes {
 		if err := os.MkdirAll(n.dir, 0o755); err != nil {
 			return err
@@ -158,17 +165,8 @@ func prepareDev(nodes []*devNode, f devFlags) error {
 	if err := os.WriteFile(filepath.Join(f.dir, devMarker), nil, 0o644); err != nil {
 		return err
 	}
-	formatted := 0
-	for _, n := range nodes {
-		if _, err := os.Stat(filepath.Join(n.dir, "data", "meta.properties")); err == nil {
-			formatted++
-		}
-	}
-	if formatted == len(nodes) {
+	if len(formatted) > 0 {
 		return nil
-	}
-	if formatted > 0 {
-		return fmt.Errorf("%s holds a cluster of another size (%d of %d nodes are formatted); use --fresh to start anew, or --brokers as before", f.dir, formatted, len(nodes))
 	}
 	return formatDev(nodes)
 }
