@@ -177,7 +177,16 @@ func activeController(t testing.TB, c *cluster.Cluster) *cluster.Node {
 // is the preferred leader.
 func create(t testing.TB, bootstrap, topic string, configs map[string]string, replicas ...[]int32) {
 	t.Helper()
-	cl := cluster.Client(t, bootstrap)
+	if err := tryCreate(bootstrap, topic, configs, replicas...); err != nil {
+		t.Fatalf("creating %s: %v", topic, err)
+	}
+}
+
+func tryCreate(bootstrap, topic string, configs map[string]string, replicas ...[]int32) error {
+	cl, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(bootstrap, ",")...))
+	if err != nil {
+		return err
+	}
 	defer cl.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), healed)
 	defer cancel()
@@ -192,12 +201,10 @@ func create(t testing.TB, bootstrap, topic string, configs map[string]string, re
 	req := kmsg.NewPtrCreateTopicsRequest()
 	req.TimeoutMillis, req.Topics = 30000, append(req.Topics, r)
 	resp, err := req.RequestWith(ctx, cl)
-	if err == nil {
-		err = kerr.ErrorForCode(resp.Topics[0].ErrorCode)
-	}
 	if err != nil {
-		t.Fatalf("creating %s: %v", topic, err)
+		return err
 	}
+	return kerr.ErrorForCode(resp.Topics[0].ErrorCode)
 }
 
 // waitBrokers waits until the broker at bootstrap names that many in service.
@@ -294,12 +301,13 @@ func consume(t testing.TB, bootstrap, topic string, partition int32, n int) []st
 	return out
 }
 
-// data is the content of the segments of one replica.
+// data is the content of the segments of one replica; further log directories
+// of the broker begin with the name of the first.
 func data(t testing.TB, logDir, topic string, partition int32) string {
 	t.Helper()
-	names, err := filepath.Glob(filepath.Join(logDir, fmt.Sprintf("%s-%d", topic, partition), "*.log"))
-	if err != nil || len(names) == 0 {
-		t.Fatalf("no segments of %s-%d in %s: %v", topic, partition, logDir, err)
+	names, err := filepath.Glob(filepath.Join(logDir+"*", fmt.Sprintf("%s-%d", topic, partition), "*.log"))
+	if err != nil {
+		t.Fatal(err)
 	}
 	slices.Sort(names)
 	var out strings.Builder

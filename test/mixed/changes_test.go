@@ -1,0 +1,227 @@
+package mixed
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"tidemark/test/cluster"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// What changes while replicas of one partition are on both implementations. The
+// Apache Kafka broker has two log directories, and tells the controllers which
+// replica is in which.
+func TestChanges(t *testing.T) {
+	c := cluster.New(t, cluster.Options{Nodes: 3, Settings: []string{"replica.lag.time.max.ms=3000", "broker.session.timeout.ms=30000"}})
+	dir := filepath.Join(c.Dir, "apache")
+	a := join(t, c, false, "log.dirs="+dir+","+dir+"-second", "replica.lag.time.max.ms=3000", "auto.create.topics.enable=true")
+	t.Run("followers that lag", func(t *testing.T) { followersThatLag(t, c, a) })
+	t.Run("records deleted", func(t *testing.T) { recordsDeleted(t, c, a) })
+	t.Run("reassigned there and back", func(t *testing.T) { reassigned(t, c, a) })
+	t.Run("deleted and made again", func(t *testing.T) { madeAgain(t, c, a) })
+	t.Run("made by use", func(t *testing.T) { madeByUse(t, c, a) })
+}
+
+// The leader of either kind takes a paused follower of the other out of the
+// in-sync set, and back in. Sessions last longer than that.
+func followersThatLag(t *testing.T, c *cluster.Cluster, a *apache) {
+	create(t, c.Bootstrap(), "lag", map[string]string{"min.insync.replicas": "1"}, []int32{apacheID, 2}, []int32{1, apacheID})
+	all := c.Bootstrap() + "," + a.addr()
+	cluster.WaitISR(t, all, "lag", 2, healed)
+	c.Node(2).Pause()
+	produce(t, a.addr(), "lag", 0, "alone", 10)
+	waitISR(t, c.Node(1).Addr(), "lag", 0, apacheID)
+	c.Node(2).Continue()
+	waitISR(t, c.Node(1).Addr(), "lag", 0, 2, apacheID)
+	a.Pause()
+	produce(t, c.Node(1).Addr(), "lag", 1, "alone", 10)
+	waitISR(t, c.Node(1).Addr(), "lag", 1, 1)
+	a.Continue()
+	waitISR(t, c.Node(1).Addr(), "lag", 1, 1, apacheID)
+	sameBytes(t, c, a, "lag", 0, 2)
+	sameBytes(t, c, a, "lag", 1, 1)
+}
+
+// Followers take over the leader's log start, and a new replica begins there.
+func recordsDeleted(t *testing.T, c *cluster.Cluster, a *apache) {
+	all := c.Bootstrap() + "," + a.addr()
+	create(t, all, "cut", map[string]string{"min.insync.replicas": "1"}, []int32{apacheID, 1}, []int32{1, apacheID})
+	cluster.WaitISR(t, all, "cut", 2, healed)
+	for p, first := range []int32{apacheID, 1} {
+		want := produce(t, all, "cut", int32(p), "kept", 100)[60:]
+		deleteRecords(t, all, "cut", int32(p), 60)
+		// The other follower leads next, then a third broker begins at the cut.
+		for _, replicas := range [][]int32{{12 - first, first}, {3, 12 - first}, {3, first}, {first, 3}} {
+			reassign(t, all, "cut", int32(p), replicas)
+			elect(t, all, "cut", int32(p))
+			waitLeader(t, all, "cut", int32(p), replicas[0])
+			if got := consume(t, all, "cut", int32(p), len(want)); !slices.Equal(got, want) {
+				t.Errorf("cut-%d at %v: %q", p, replicas, got)
+			}
+		}
+	}
+}
+
+func reassigned(t *testing.T, c *cluster.Cluster, a *apache) {
+	all := c.Bootstrap() + "," + a.addr()
+	create(t, all, "moved", nil, []int32{1, 2, 3})
+	cluster.WaitISR(t, all, "moved", 3, healed)
+	want := produce(t, all, "moved", 0, "before", 300)
+	reassign(t, all, "moved", 0, []int32{apacheID, 2, 3})
+	waitGone(t, filepath.Join(c.Node(1).Dir, "moved-0"))
+	elect(t, all, "moved", 0)
+	waitLeader(t, all, "moved", 0, apacheID)
+	want = append(want, produce(t, all, "moved", 0, "there", 300)...)
+	sameBytes(t, c, a, "moved", 0, 2, 3)
+	reassign(t, all, "moved", 0, []int32{1, 2, 3})
+	waitGone(t, filepath.Join(a.dir, "moved-0"))
+	waitGone(t, filepath.Join(a.dir+"-second", "moved-0"))
+	elect(t, all, "moved", 0)
+	waitLeader(t, all, "moved", 0, 1)
+	if got := consume(t, all, "moved", 0, len(want)); !slices.Equal(got, want) {
+		t.Errorf("moved-0: %d records of %d", len(got), len(want))
+	}
+}
+
+// A topic is deleted and one of the same name made while a broker is away: it
+// must not take its old replica for the new one.
+func madeAgain(t *testing.T, c *cluster.Cluster, a *apache) {
+	all := c.Bootstrap() + "," + a.addr()
+	for round, away := range []struct {
+		stop, start func()
+		others      string
+		replicas    []int32
+	}{
+		{a.Kill, func() { a.again(c) }, c.Bootstrap(), []int32{1, apacheID}},
+		{c.Node(2).Kill, func() { c.Node(2).Start(); c.Node(2).WaitReady() }, a.addr() + "," + c.Node(1).Addr(), []int32{apacheID, 2}},
+	} {
+		topic := fmt.Sprintf("again-%d", round)
+		settings := map[string]string{"min.insync.replicas": "1"}
+		create(t, all, topic, settings, away.replicas)
+		cluster.WaitISR(t, all, topic, 2, healed)
+		produce(t, all, topic, 0, "first-life", 200)
+		away.stop()
+		waitISR(t, away.others, topic, 0, away.replicas[0])
+		deleteTopic(t, away.others, topic)
+		cluster.Eventually(t, healed, func() error { return tryCreate(away.others, topic, settings, away.replicas[:1]) })
+		want := produce(t, away.others, topic, 0, "second-life", 50)
+		away.start()
+		reassign(t, all, topic, 0, away.replicas)
+		sameBytes(t, c, a, topic, 0, int(min(away.replicas[0], away.replicas[1])))
+		if got := consume(t, all, topic, 0, len(want)); !slices.Equal(got, want) {
+			t.Errorf("%s: %q", topic, got)
+		}
+	}
+}
+
+// A producer and a consumer group that meet the Apache Kafka broker first make
+// it ask our controllers for topics, its own __consumer_offsets too.
+func madeByUse(t *testing.T, c *cluster.Cluster, a *apache) {
+	cl := cluster.Client(t, a.addr(), kgo.AllowAutoTopicCreation(), kgo.RecordDeliveryTimeout(healed),
+		kgo.ConsumerGroup("first"), kgo.ConsumeTopics("by-use"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), healed)
+	defer cancel()
+	if err := cl.ProduceSync(ctx, &kgo.Record{Topic: "by-use", Value: []byte("x")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	for n := 0; n == 0; {
+		fs := cl.PollFetches(ctx)
+		if ctx.Err() != nil {
+			t.Fatalf("nothing read: %v", fs.Errors())
+		}
+		n = fs.NumRecords()
+	}
+	if err := cl.CommitUncommittedOffsets(ctx); err != nil {
+		t.Fatal(err)
+	}
+	wantOffsets(t, c.Bootstrap(), "first", "by-use", 1)
+	cluster.WaitISR(t, a.addr(), "__consumer_offsets", 3, healed)
+}
+
+// waitISR waits until the partition has exactly these replicas in sync.
+func waitISR(t testing.TB, bootstrap, topic string, partition int32, ids ...int32) {
+	t.Helper()
+	slices.Sort(ids)
+	cl := cluster.Client(t, bootstrap)
+	defer cl.Close()
+	cluster.Eventually(t, healed, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		md, err := kadm.NewClient(cl).Metadata(ctx, topic)
+		if err != nil {
+			return err
+		}
+		p := md.Topics[topic].Partitions[partition]
+		got := slices.Sorted(slices.Values(p.ISR))
+		if !slices.Equal(got, ids) || p.Leader < 0 {
+			return fmt.Errorf("%s-%d: leader %d, in sync %v, want %v", topic, partition, p.Leader, got, ids)
+		}
+		return nil
+	})
+}
+
+// reassign gives the partition these replicas and waits until it has no others
+// and all are in sync.
+func reassign(t testing.TB, bootstrap, topic string, partition int32, replicas []int32) {
+	t.Helper()
+	cl := cluster.Client(t, bootstrap)
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), healed)
+	defer cancel()
+	var req kadm.AlterPartitionAssignmentsReq
+	req.Assign(topic, partition, replicas)
+	res, err := kadm.NewClient(cl).AlterPartitionAssignments(ctx, req)
+	if err == nil {
+		err = res.Error()
+	}
+	if err != nil {
+		t.Fatalf("%s-%d to %v: %v", topic, partition, replicas, err)
+	}
+	waitISR(t, bootstrap, topic, partition, slices.Clone(replicas)...)
+}
+
+func deleteTopic(t testing.TB, bootstrap, topic string) {
+	t.Helper()
+	cl := cluster.Client(t, bootstrap)
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), healed)
+	defer cancel()
+	if _, err := kadm.NewClient(cl).DeleteTopic(ctx, topic); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func deleteRecords(t testing.TB, bootstrap, topic string, partition int32, before int64) {
+	t.Helper()
+	cl := cluster.Client(t, bootstrap)
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), healed)
+	defer cancel()
+	offsets := kadm.Offsets{}
+	offsets.Add(kadm.Offset{Topic: topic, Partition: partition, At: before})
+	r, err := kadm.NewClient(cl).DeleteRecords(ctx, offsets)
+	if err == nil {
+		err = r.Error()
+	}
+	if err != nil {
+		t.Fatalf("deleting records of %s-%d: %v", topic, partition, err)
+	}
+}
+
+func waitGone(t testing.TB, path string) {
+	t.Helper()
+	cluster.Eventually(t, healed, func() error {
+		if _, err := os.Stat(path); err == nil {
+			return fmt.Errorf("%s is still there", path)
+		}
+		return nil
+	})
+}
