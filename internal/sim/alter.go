@@ -24,7 +24,10 @@ func (q *alterQueue) Propose(p *partition.Partition, c *replica.ISRChange) {
 	b := q.b
 	b.w.logf(&b.node, "proposes isr %v of %s, epoch %d/%d", c.IDs(), p.TP(), c.LeaderEpoch, c.PartitionEpoch)
 	q.waiting = append(q.waiting, alterItem{p, c})
-	b.w.after(0, &b.node, "alter partition", q.send)
+	b.w.after(0, &b.node, "alter partition", func() {
+		q.send()
+		b.w.nemesis.proposed(b, c)
+	})
 }
 
 func (q *alterQueue) send() {

@@ -100,6 +100,7 @@ func (c *checker) replica(h *hosted) {
 		h.lastLead = epoch
 	}
 	if end < h.lastEnd {
+		h.rebuilt = end
 		w.logf(&h.b.node, "truncates %s from %d to %d", h.tp, h.lastEnd, end)
 		if end < l.hw {
 			w.rare.hit(TruncatedBelowOldHW)

@@ -231,6 +231,10 @@ func (p *producerClient) outOfOrder(s *sending, err error, r produced) {
 		p.w.rare.hit(OutOfOrderRetried)
 	case p.w.check.isCommitted(p.tp, p.pid, s.seq):
 		p.w.rare.hit(DuplicateForgotten)
+		if at := p.w.check.ledger(p.tp).where[producerSeq{p.pid, s.seq}]; at >= r.rebuilt {
+			p.w.fail("producer %d: batch %d of %s at %d is not known as a duplicate, producers were rebuilt at %d: %v",
+				p.pid, s.seq, p.tp, at, r.rebuilt, err)
+		}
 		s.done = true
 	case r.have: // not committed yet
 	default:

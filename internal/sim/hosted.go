@@ -27,6 +27,7 @@ type hosted struct {
 	lastHW   model.Offset
 	lastLead model.LeaderEpoch
 	lastEnd  model.Offset
+	rebuilt  model.Offset // the producers below it were read from disk
 }
 
 func (b *broker) find(tp model.TopicPartition) *hosted {
@@ -73,7 +74,7 @@ func (b *broker) open(tp model.TopicPartition, id model.TopicID) *hosted {
 		b.w.fail("%s: %v", b.name, err)
 	}
 	h := &hosted{b: b, tp: tp, id: id, p: p, leader: model.NoBroker, epoch: model.NoLeaderEpoch, lastLead: model.NoLeaderEpoch}
-	h.lastEnd = p.Log().End()
+	h.lastEnd, h.rebuilt = p.Log().End(), p.Log().End()
 	b.w.logf(&b.node, "opens %s [%d, %d) hw %d", tp, p.LogStart(), h.lastEnd, p.HighWatermark())
 	b.hosted = append(b.hosted, h)
 	slices.SortFunc(b.hosted, func(x, y *hosted) int { return x.tp.Compare(y.tp) })

@@ -179,6 +179,8 @@ type produced struct {
 	base model.Offset
 	late bool // by a leader that is not the leader any more
 	have bool // the refused batch is in the leader's log
+	// rebuilt is where what the leader knows of producers at first hand begins.
+	rebuilt model.Offset
 }
 
 // produce appends one batch for a client.
@@ -196,7 +198,7 @@ func (b *broker) produce(tp model.TopicPartition, batch []byte, acks int16, repl
 		_, m, _ := b.w.quorum.image().Partition(tp)
 		_, epoch := h.p.Leads()
 		have := errors.Is(err, producer.ErrOutOfOrderSequence) && b.w.check.inLog(h, batch)
-		reply(produced{err: err, base: a.Base, late: m.LeaderEpoch != epoch, have: have})
+		reply(produced{err: err, base: a.Base, late: m.LeaderEpoch != epoch, have: have, rebuilt: h.rebuilt})
 		b.flushLeader(h)
 		b.perform(h)
 		return

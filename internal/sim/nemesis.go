@@ -5,6 +5,7 @@ import (
 
 	"tidemark/internal/controller"
 	"tidemark/internal/model"
+	"tidemark/internal/replica"
 )
 
 // nemesis breaks things, and mends them again.
@@ -12,6 +13,7 @@ type nemesis struct {
 	w     *World
 	alter int  // answers to AlterPartition still to lose
 	sends int  // requests of it still to lose
+	trap  bool // set for the next expansion, see proposed
 	hold  bool // a disk has lost data: no further fault until its copies are out of the ISRs
 	heals []func()
 }
@@ -49,6 +51,45 @@ func (n *nemesis) loseRequest() bool {
 	}
 	n.sends--
 	return true
+}
+
+// proposed springs the trap: just when a leader has asked to add a replica to
+// the ISR, it stops to hear of controllers and the replica stops altogether.
+// Whether the change was made is then unknown to the leader for long.
+func (n *nemesis) proposed(b *broker, c *replica.ISRChange) {
+	w := n.w
+	h := b.find(model.TopicPartition{Topic: topic})
+	for _, x := range b.hosted {
+		if s := x.p.State(); s.ISRState == "pending-expand" {
+			h = x
+		}
+	}
+	if !n.trap || n.hold || h == nil {
+		return
+	}
+	s := h.p.State()
+	if s.ISRState != "pending-expand" {
+		return
+	}
+	n.trap = false
+	added := w.brokers[s.MaximalISR[len(s.MaximalISR)-1]-1]
+	w.rare.hit(ExpansionTrapped)
+	heal := func() {}
+	for _, k := range n.controllers() {
+		w.net.cut(k, &b.node)
+		before := heal
+		heal = func() { before(); w.net.heal(k, &b.node) }
+	}
+	healed := false
+	once := func() {
+		if !healed {
+			healed = true
+			heal()
+		}
+	}
+	n.heals = append(n.heals, once)
+	w.after(4*w.cfg.LagMax, nil, "heal", once)
+	w.pause(&added.node, 3*w.cfg.LagMax)
 }
 
 // candidate is a broker that a leader wants to add to an ISR just now.
@@ -144,6 +185,8 @@ func (n *nemesis) strike(fault string) {
 	case "lose-alter":
 		n.alter += 1 + w.rng.IntN(3)
 		n.sends += w.rng.IntN(2)
+	case "trap":
+		n.trap = true
 	case "reassign":
 		n.reassign()
 	case "elect":

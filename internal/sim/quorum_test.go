@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -320,6 +321,7 @@ func (w *raftWorld) take(o *strictObserver, l *life, res quorum.MetadataFetchRes
 	}
 	switch {
 	case res.Diverging != nil:
+		w.dump(l.id, seen)
 		w.t.Fatalf("observer %d at %d/%d, hw %d: node %d (view %+v) says diverging %+v, although only what was committed was read",
 			o.self, o.end, o.last, o.hw, l.id, l.node.View(), *res.Diverging)
 	case res.Snapshot != nil:
@@ -339,6 +341,25 @@ func (w *raftWorld) take(o *strictObserver, l *life, res quorum.MetadataFetchRes
 			rest = more
 		}
 		o.highWatermark(res.HighWatermark)
+	}
+}
+
+// dump logs what a voter's disk holds beside what an observer has read.
+func (w *raftWorld) dump(id model.BrokerID, seen map[model.Offset]uint32) {
+	fs, dir := w.disks[id], "/meta/__cluster_metadata-0"
+	files, _ := fs.List(dir)
+	for _, f := range files {
+		p, _ := vfs.ReadFile(fs, dir+"/"+f.Name)
+		w.t.Logf("node %d: %s, %d bytes", id, f.Name, len(p))
+		switch {
+		case strings.HasSuffix(f.Name, "leader-epoch-checkpoint"):
+			w.t.Logf("%s", p)
+		case strings.HasSuffix(f.Name, ".log"):
+			for b, rest, err := record.Next(p); err == nil; b, rest, err = record.Next(rest) {
+				sum, ok := seen[b.BaseOffset()]
+				w.t.Logf("  [%d, %d) epoch %d; read %v, same %v", b.BaseOffset(), b.NextOffset(), b.LeaderEpoch(), ok, sum == sumOf(b))
+			}
+		}
 	}
 }
 

@@ -21,6 +21,7 @@ const (
 	AlterStale
 	OutOfRangeReset
 	ElectionDuringExpansion
+	ExpansionTrapped
 	LeaderCutFromController
 	FetchFenced
 	ControllerFailover
@@ -45,7 +46,7 @@ const (
 var eventNames = [events]string{
 	"diverged", "truncated-below-old-hw", "wiped-rejoined", "lossy-rejoined", "stale-broker-epoch-fetch",
 	"candidate-ineligible", "alter-partition-retried", "alter-partition-stale", "out-of-range-reset",
-	"election-during-expansion", "leader-cut-from-controller", "fetch-fenced", "controller-failover",
+	"election-during-expansion", "expansion-trapped", "leader-cut-from-controller", "fetch-fenced", "controller-failover",
 	"proposal-committed-answer-lost", "proposal-lost", "snapshot-installed", "duplicate-answered",
 	"duplicate-forgotten", "out-of-order-retried", "under-min-isr", "isr-shrunk", "isr-expanded", "zombie-leader", "leader-epoch-skipped",
 	"registration-refused-duplicate", "controlled-shutdown", "reassigned", "consumer-of-follower",

@@ -39,7 +39,7 @@ type Swarm struct {
 
 var allFaults = []string{
 	"kill", "bounce", "clean", "lossy", "wipe", "pause", "cut", "one-way", "isolate", "cut-controllers",
-	"reset", "failover", "pause-controller", "lose-alter", "reassign", "elect",
+	"reset", "failover", "pause-controller", "lose-alter", "trap", "reassign", "elect",
 }
 
 func drawSwarm(r *rand.Rand) Swarm {
@@ -52,7 +52,7 @@ func drawSwarm(r *rand.Rand) Swarm {
 		FetchWait: pick(100, 300, 500) * ms, Timeout: pick(500, 1000, 2000) * ms, Rebalance: pick(2, 5, 300) * second,
 		Hints: half(), LatencyMin: pick(100_000, ms), LatencyMax: pick(2, 10, 50) * ms,
 		SlowPercent: int(pick(0, 1, 3)), SlowMax: pick(200, 2000, 8000) * ms, DropPerMille: int(pick(0, 0, 2, 10)),
-		Disk: pick(100_000, 5*ms), Producers: 1 + r.IntN(2), Batches: 60 + r.IntN(80),
+		Disk: pick(100_000, 5*ms, 50*ms), Producers: 1 + r.IntN(2), Batches: 60 + r.IntN(80),
 		ThinkMax: pick(200, 600) * ms, WeakAcks: half(), DeleteRecords: r.IntN(3) == 0,
 		Calm: pick(1500, 3000, 5000) * ms, Heal: 40 * second,
 	}
