@@ -44,7 +44,13 @@ type apache struct {
 // until it is in service. Static names them by controller.quorum.voters.
 func join(t testing.TB, c *cluster.Cluster, static bool, settings ...string) *apache {
 	t.Helper()
-	a := &apache{t: t, id: apacheID, port: cluster.FreePorts(t, 1)[0], dir: filepath.Join(c.Dir, "apache")}
+	return joinAs(t, c, apacheID, filepath.Join(c.Dir, "apache"), static, settings...)
+}
+
+// joinAs is join with another node id and log directory.
+func joinAs(t testing.TB, c *cluster.Cluster, id int32, dir string, static bool, settings ...string) *apache {
+	t.Helper()
+	a := &apache{t: t, id: id, port: cluster.FreePorts(t, 1)[0], dir: dir}
 	quorum := "controller.quorum.bootstrap.servers=" + c.Controllers()
 	if static {
 		var voters []string
@@ -301,13 +307,19 @@ func consume(t testing.TB, bootstrap, topic string, partition int32, n int) []st
 	return out
 }
 
-// data is the content of the segments of one replica; further log directories
-// of the broker begin with the name of the first.
+// secondDir ends the name of a second log directory.
+const secondDir = "-second"
+
+// data is the content of the segments of one replica.
 func data(t testing.TB, logDir, topic string, partition int32) string {
 	t.Helper()
-	names, err := filepath.Glob(filepath.Join(logDir+"*", fmt.Sprintf("%s-%d", topic, partition), "*.log"))
-	if err != nil {
-		t.Fatal(err)
+	var names []string
+	for _, d := range []string{logDir, logDir + secondDir} {
+		found, err := filepath.Glob(filepath.Join(d, fmt.Sprintf("%s-%d", topic, partition), "*.log"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, found...)
 	}
 	slices.Sort(names)
 	var out strings.Builder

@@ -21,7 +21,7 @@ import (
 func TestChanges(t *testing.T) {
 	c := cluster.New(t, cluster.Options{Nodes: 3, Settings: []string{"replica.lag.time.max.ms=3000", "broker.session.timeout.ms=30000"}})
 	dir := filepath.Join(c.Dir, "apache")
-	a := join(t, c, false, "log.dirs="+dir+","+dir+"-second", "replica.lag.time.max.ms=3000", "auto.create.topics.enable=true")
+	a := join(t, c, false, "log.dirs="+dir+","+dir+secondDir, "replica.lag.time.max.ms=3000", "auto.create.topics.enable=true")
 	t.Run("followers that lag", func(t *testing.T) { followersThatLag(t, c, a) })
 	t.Run("records deleted", func(t *testing.T) { recordsDeleted(t, c, a) })
 	t.Run("reassigned there and back", func(t *testing.T) { reassigned(t, c, a) })
@@ -82,7 +82,7 @@ func reassigned(t *testing.T, c *cluster.Cluster, a *apache) {
 	sameBytes(t, c, a, "moved", 0, 2, 3)
 	reassign(t, all, "moved", 0, []int32{1, 2, 3})
 	waitGone(t, filepath.Join(a.dir, "moved-0"))
-	waitGone(t, filepath.Join(a.dir+"-second", "moved-0"))
+	waitGone(t, filepath.Join(a.dir+secondDir, "moved-0"))
 	elect(t, all, "moved", 0)
 	waitLeader(t, all, "moved", 0, 1)
 	if got := consume(t, all, "moved", 0, len(want)); !slices.Equal(got, want) {
@@ -150,6 +150,11 @@ func madeByUse(t *testing.T, c *cluster.Cluster, a *apache) {
 func waitISR(t testing.TB, bootstrap, topic string, partition int32, ids ...int32) {
 	t.Helper()
 	slices.Sort(ids)
+	waitPartition(t, bootstrap, topic, partition, fmt.Sprint("in sync ", ids), func(isr []int32) bool { return slices.Equal(isr, ids) })
+}
+
+func waitPartition(t testing.TB, bootstrap, topic string, partition int32, want string, good func(isr []int32) bool) {
+	t.Helper()
 	cl := cluster.Client(t, bootstrap)
 	defer cl.Close()
 	cluster.Eventually(t, healed, func() error {
@@ -161,8 +166,8 @@ func waitISR(t testing.TB, bootstrap, topic string, partition int32, ids ...int3
 		}
 		p := md.Topics[topic].Partitions[partition]
 		got := slices.Sorted(slices.Values(p.ISR))
-		if !slices.Equal(got, ids) || p.Leader < 0 {
-			return fmt.Errorf("%s-%d: leader %d, in sync %v, want %v", topic, partition, p.Leader, got, ids)
+		if !good(got) || p.Leader < 0 {
+			return fmt.Errorf("%s-%d: leader %d, in sync %v, want %s", topic, partition, p.Leader, got, want)
 		}
 		return nil
 	})
