@@ -72,6 +72,7 @@ var errorCodes = []struct {
 	{active.ErrBusy, kerr.RequestTimedOut}, // retriable, and nothing was done
 
 	{commitlog.ErrOffsetOutOfRange, kerr.OffsetOutOfRange},
+	{partition.ErrNoSpace, kerr.KafkaStorageError},
 	{commitlog.ErrIO, kerr.KafkaStorageError},
 	{commitlog.ErrCorrupt, kerr.KafkaStorageError},
 	{commitlog.ErrClosed, kerr.KafkaStorageError},

@@ -86,6 +86,7 @@ type Config struct {
 	InitialDelay      time.Duration // log.initial.task.delay.ms; 30 s
 	ProducerExpiry    time.Duration // producer.id.expiration.ms; 24 h
 	RecoveryThreads   int           // num.recovery.threads.per.data.dir; 2
+	ReserveBytes      int64         // tidemark.log.dir.reserve.bytes; at most a twentieth of the disk
 	FetcherLoops      int           // num.replica.fetchers; 1
 	QuotaSlots        int           // replication.quota.window.num; 11
 	QuotaSlot         time.Duration // replication.quota.window.size.seconds; 1 s
@@ -185,6 +186,7 @@ func Open(cfg Config) (*Broker, error) {
 			b.closeDirs()
 			return nil, err
 		}
+		ld.space = newSpace(ld, &b.cfg)
 		b.dirs = append(b.dirs, ld)
 	}
 	if b.liveDirs() == 0 {

@@ -76,6 +76,9 @@ func (f following) StartAt(epoch model.LeaderEpoch, at model.Offset, _ replica.R
 
 // mapRole turns "no longer follows" into the fetcher's word for it.
 func mapRole(err error) error {
+	if errors.Is(err, partition.ErrNoSpace) {
+		return fmt.Errorf("%w: %w", fetcher.ErrNoSpace, err)
+	}
 	if errors.Is(err, partition.ErrNotLeader) || errors.Is(err, partition.ErrFencedEpoch) {
 		return fmt.Errorf("%w: %w", fetcher.ErrNotFollowing, err)
 	}

@@ -98,6 +98,7 @@ type Quorum struct {
 // Storage holds the settings of log directories.
 type Storage struct {
 	RecoveryThreads         int
+	ReserveBytes            int64 // tidemark.log.dir.reserve.bytes
 	RecoveryPointCheckpoint time.Duration
 	LogStartCheckpoint      time.Duration
 	RetentionCheck          time.Duration

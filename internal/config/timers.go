@@ -51,6 +51,7 @@ func (c *Config) timers(v values) {
 		UncleanInterval:         v.millis("unclean.leader.election.interval.ms"),
 	}
 	c.Storage = Storage{
+		ReserveBytes:            v.int64("tidemark.log.dir.reserve.bytes"),
 		RecoveryThreads:         v.int("num.recovery.threads.per.data.dir"),
 		RecoveryPointCheckpoint: v.millis("log.flush.offset.checkpoint.interval.ms"),
 		LogStartCheckpoint:      v.millis("log.flush.start.offset.checkpoint.interval.ms"),

@@ -59,6 +59,10 @@ func (l *loop) append(p *follower, r *peer.FetchedPartition) error {
 		l.delayLocked(p, err.Error())
 		return fmt.Errorf("%s: %w: %w", p.a.TP, errBadRecords, err)
 	}
+	if errors.Is(err, ErrNoSpace) {
+		l.delayLocked(p, ErrNoSpace.Error()) // the same words each time: told once
+		return nil
+	}
 	if err == nil {
 		p.pos, err = p.a.Replica.Position(p.a.Epoch)
 	}

@@ -15,6 +15,10 @@ import (
 	"tidemark/internal/replica"
 )
 
+// ErrNoSpace is what a Replica answers when it can't take records now, but may
+// some time later: the fetch is tried again.
+var ErrNoSpace = errors.New("no space for what was fetched")
+
 // ErrNotFollowing is what a Replica answers when it no longer follows in the
 // leader epoch that the caller names.
 var ErrNotFollowing = errors.New("not following in this leader epoch")

@@ -36,6 +36,8 @@ const (
 	UncleanElection    Kind = "unclean-election"
 	Throttled          Kind = "replica-throttled"
 	DirOffline         Kind = "log-dir-offline"
+	DirFull            Kind = "log-dir-full"
+	DirHasSpace        Kind = "log-dir-has-space"
 	Registered         Kind = "broker-registered"
 	RegistrationFailed Kind = "broker-registration-failed"
 	CaughtUp           Kind = "broker-caught-up"
@@ -141,6 +143,10 @@ func (e Event) String() string { // flat switch
 		return e.withReason(fmt.Sprintf("Log ends at %d, below its own high watermark checkpoint %d", e.LogEnd, e.Offset))
 	case DirOffline:
 		return e.withReason(fmt.Sprintf("Stopping serving logs in dir %s", e.Dir))
+	case DirFull:
+		return e.withReason(fmt.Sprintf("Refusing records for dir %s: its disk is full", e.Dir))
+	case DirHasSpace:
+		return e.withReason(fmt.Sprintf("Taking records for dir %s again", e.Dir))
 	case Unfenced:
 		return e.withReason(e.who() + " has been unfenced")
 	case Fenced:

@@ -19,7 +19,7 @@ func logEvent(l *slog.Logger, e Event) {
 
 func level(k Kind) slog.Level { // flat switch
 	switch k {
-	case ReplicaFailed, DirOffline, UncleanLogLoss, LeadershipRefused, MetadataError:
+	case ReplicaFailed, DirOffline, DirFull, UncleanLogLoss, LeadershipRefused, MetadataError:
 		return slog.LevelError
 	case LogReset, FetchFailed, ISRRejected, RegistrationFailed, UncleanElection, ShutdownForced, ReplicaStray:
 		return slog.LevelWarn

@@ -74,7 +74,7 @@ func openBrokers(o Options, id identity, events *tally, listeners []peer.Listene
 		DirFailed:  b.dirFailed,
 		LagTimeMax: c.Replication.LagTimeMax, HighWatermarks: c.Replication.HighWatermarkCheckpoint,
 		RecoveryPoints: c.Storage.RecoveryPointCheckpoint, Retention: c.Storage.RetentionCheck, InitialDelay: c.Storage.InitialTaskDelay,
-		ProducerExpiry: c.Replication.ProducerIDExpiration, RecoveryThreads: c.Storage.RecoveryThreads, FetcherLoops: c.Replication.Fetchers,
+		ProducerExpiry: c.Replication.ProducerIDExpiration, RecoveryThreads: c.Storage.RecoveryThreads, ReserveBytes: c.Storage.ReserveBytes, FetcherLoops: c.Replication.Fetchers,
 		QuotaSlots: c.Replication.QuotaSlots, QuotaSlot: c.Replication.QuotaSlot,
 	})
 	if err != nil {

@@ -43,7 +43,7 @@ type Appended struct {
 //
 // Errors: those of record.Validate, ErrNotLeader, ErrFencedEpoch,
 // ErrUnknownEpoch, ErrNotEnoughReplicas, those of producer.Table.Check,
-// ErrSegmentTooSmall, ErrStorage. LogStart is valid with any of them.
+// ErrSegmentTooSmall, ErrNoSpace, ErrStorage. LogStart is valid with any of them.
 func (p *Partition) AppendAsLeader(payload []byte, a Append) (Appended, error) {
 	res := Appended{Base: model.NoOffset, Last: model.NoOffset, AppendTime: -1, LogStart: p.log.Start()}
 	set := p.settings.Load()
@@ -77,6 +77,12 @@ func (p *Partition) AppendAsLeader(payload []byte, a Append) (Appended, error) {
 	if verdict.Duplicate {
 		res.Base, res.Last, res.AppendTime, res.Duplicate = verdict.Base, verdict.Last, verdict.AppendTime, true
 		return res, nil
+	}
+	// The coordinators' own records are small, and groups must go on.
+	if p.space != nil && a.Origin == producer.Client {
+		if err := p.space.Take(len(b)); err != nil {
+			return res, fmt.Errorf("%s: %w", p.tp, err)
+		}
 	}
 	b.Stamp(at.base, at.epoch)
 	info, err := p.log.Append(b)

@@ -27,6 +27,9 @@ var (
 	ErrOffsetNotAvailable = errors.New("high watermark has not reached the start of the leader epoch")
 	// ErrStorage: the log directory failed.
 	ErrStorage = errors.New("log directory is offline")
+	// ErrNoSpace: what is left on the disk is kept for the broker's own files.
+	// Reads go on; appends do again when there is space.
+	ErrNoSpace = errors.New("no space left for records")
 	// ErrSegmentTooSmall: the batch is larger than segment.bytes.
 	ErrSegmentTooSmall = errors.New("batch is larger than a segment")
 	// ErrPolicy: DeleteRecords on a topic whose cleanup.policy lacks delete.

@@ -54,7 +54,7 @@ type Replicated struct {
 // Errors: ErrNotLeader if this replica does not follow, ErrFencedEpoch if it
 // follows under another epoch by now (drop the answer), record.ErrCorrupt (drop
 // the connection and fetch again: it says nothing about a disk),
-// ErrBadReplication, ErrStorage.
+// ErrBadReplication, ErrNoSpace (fetch again later), ErrStorage.
 func (p *Partition) AppendAsFollower(r Replicated) error {
 	batches, err := checkReplicated(r)
 	if err != nil {
@@ -142,6 +142,11 @@ func (p *Partition) writeReplicated(batches []byte, fetched model.Offset) (commi
 		}
 		if err := p.log.TruncateFullyAndStartAt(first); err != nil {
 			return commitlog.AppendInfo{}, p.writeFailed(err)
+		}
+	}
+	if p.space != nil {
+		if err := p.space.Take(len(batches)); err != nil {
+			return commitlog.AppendInfo{}, fmt.Errorf("%s: %w", p.tp, err)
 		}
 	}
 	info, err := p.log.Append(batches)

@@ -40,6 +40,13 @@ type Storage interface {
 	Failed(p *Partition, err error)
 }
 
+// Space guards what is left of a log directory's disk. Called under no lock but
+// appendMu, for every append.
+type Space interface {
+	// Take returns ErrNoSpace if that many bytes of records may not be written now.
+	Take(bytes int) error
+}
+
 // Quota bounds what followers outside the ISR are sent of throttled partitions.
 // Its methods are called under no lock but a partition's mu.
 type Quota interface {
@@ -95,6 +102,7 @@ type Options struct {
 	Brokers       replica.Brokers
 	Sender        Sender
 	Storage       Storage
+	Space         Space // nil: no limit but the disk's
 	Quota         Quota // of what leaders send; nil: no throttle
 	Journal       Sink
 	Logger        *slog.Logger
@@ -110,6 +118,7 @@ type Partition struct {
 	brokers replica.Brokers
 	sender  Sender
 	storage Storage
+	space   Space
 	quota   Quota
 	journal Sink
 	logger  *slog.Logger
@@ -160,7 +169,7 @@ type pending struct {
 func Open(o Options) (*Partition, error) {
 	p := &Partition{
 		tp: o.TP, topicID: o.TopicID, self: o.Self, now: o.Now, brokers: o.Brokers,
-		sender: o.Sender, storage: o.Storage, quota: o.Quota, journal: o.Journal, logger: o.Logger, log: o.Log,
+		sender: o.Sender, storage: o.Storage, space: o.Space, quota: o.Quota, journal: o.Journal, logger: o.Logger, log: o.Log,
 	}
 	if p.now == nil {
 		p.now = time.Now
