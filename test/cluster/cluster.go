@@ -25,6 +25,8 @@ type Cluster struct {
 	Dir       string
 	ClusterID string
 	Nodes     []*Node
+
+	wrap func(n *Node, command []string) []string
 }
 
 // Node is one process; ID counts from 1.
@@ -45,13 +47,14 @@ type Node struct {
 // Options change what New builds.
 type Options struct {
 	Nodes       int
-	Settings    []string               // further lines of every server.properties
-	PerNode     func(n *Node) []string // further lines of one node's
-	Static      bool                   // controller.quorum.voters instead of bootstrap servers
-	Env         []string               // further environment of every node
-	Unformatted bool                   // the nodes format themselves, by Env
-	Start       func(n *Node) bool     // false leaves the node down; nil starts all
-	Roles       func(id int) string    // process.roles; nil makes every node a broker and a controller
+	Settings    []string                                 // further lines of every server.properties
+	PerNode     func(n *Node) []string                   // further lines of one node's
+	Static      bool                                     // controller.quorum.voters instead of bootstrap servers
+	Env         []string                                 // further environment of every node
+	Wrap        func(n *Node, command []string) []string // runs a node inside another command
+	Unformatted bool                                     // the nodes format themselves, by Env
+	Start       func(n *Node) bool                       // false leaves the node down; nil starts all
+	Roles       func(id int) string                      // process.roles; nil makes every node a broker and a controller
 }
 
 func (o Options) roles(id int) string {
@@ -113,7 +116,7 @@ func TryRun(t testing.TB, stdin string, args ...string) (string, error) {
 // New formats and starts a cluster and waits until every started node is ready.
 func New(t testing.TB, o Options) *Cluster {
 	t.Helper()
-	c := &Cluster{T: t, Dir: t.TempDir()}
+	c := &Cluster{T: t, Dir: t.TempDir(), wrap: o.Wrap}
 	ports := freePorts(t, o.Nodes*4)
 	for i := range o.Nodes {
 		n := &Node{ID: i + 1, c: c, Client: ports[4*i], Control: ports[4*i+1], External: ports[4*i+2], HTTP: ports[4*i+3], Rack: string(rune('a' + i%3))}
@@ -329,7 +332,11 @@ func (n *Node) Start(env ...string) {
 		n.c.T.Fatal(err)
 	}
 	defer log.Close()
-	cmd := exec.Command(Binary(n.c.T), "server", n.Properties)
+	command := []string{Binary(n.c.T), "server", n.Properties}
+	if n.c.wrap != nil {
+		command = n.c.wrap(n, command)
+	}
+	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Env = append(os.Environ(), env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -86,6 +86,18 @@ func CreateAssigned(t testing.TB, bootstrap, name string, replicas ...int) {
 	}
 }
 
+// DeleteTopic deletes a topic.
+func DeleteTopic(t testing.TB, bootstrap, name string) {
+	t.Helper()
+	cl := Client(t, bootstrap)
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if r, err := kadm.NewClient(cl).DeleteTopic(ctx, name); err != nil || r.Err != nil {
+		t.Fatalf("deleting %s: %v %v", name, err, r.Err)
+	}
+}
+
 // Client makes a franz-go client.
 func Client(t testing.TB, bootstrap string, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
