@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -109,6 +112,7 @@ type Lifecycle struct {
 		reregister bool
 		lastAnswer time.Time
 		cancelCall context.CancelFunc
+		finalized  map[string]int16 // of the newest image
 		offline    map[model.DirectoryID]*offlineDir
 	}
 }
@@ -188,6 +192,9 @@ func (l *Lifecycle) DirFailed(id model.DirectoryID) {
 // again, in the same incarnation, if the record lacks directories that the
 // finalised metadata.version (3.7-IV2 or later) asks for.
 func (l *Lifecycle) Published(img *metadata.Image) {
+	l.mu.Lock()
+	l.mu.finalized = img.Features
+	l.mu.Unlock()
 	b, ok := img.Brokers[l.cfg.Registration.Broker]
 	if !ok || img.MetadataVersion() < levelDirs || len(b.Dirs) > 0 || b.Epoch != l.Epoch() {
 		return
@@ -259,6 +266,9 @@ func (l *Lifecycle) register(limit time.Duration) error {
 		}
 		if err == nil {
 			err = &peer.CodeError{API: "BrokerRegistration", Code: res.Code}
+			if what := l.unsupported(); res.Code == peer.CodeUnsupportedVersion && what != "" {
+				err = fmt.Errorf("the cluster has finalised what this version doesn't support, %s: %w", what, err)
+			}
 		}
 		if msg := err.Error(); msg != told && l.ctx.Err() == nil {
 			told = msg
@@ -270,4 +280,23 @@ func (l *Lifecycle) register(limit time.Duration) error {
 		case <-time.After(wait):
 		}
 	}
+}
+
+// unsupported names the finalised levels that this broker doesn't support, as
+// far as it knows them yet.
+func (l *Lifecycle) unsupported() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ranges := map[string]peer.Feature{}
+	for _, f := range l.cfg.Registration.Features {
+		ranges[f.Name] = f
+	}
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(l.mu.finalized)) {
+		level := l.mu.finalized[name]
+		if r, ok := ranges[name]; level > 0 && (!ok || level < r.Min || level > r.Max) {
+			out = append(out, fmt.Sprintf("%s=%d", name, level))
+		}
+	}
+	return strings.Join(out, ",")
 }

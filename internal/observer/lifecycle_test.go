@@ -3,12 +3,14 @@ package observer
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"tidemark/internal/journal"
+	"tidemark/internal/metadata"
 	"tidemark/internal/model"
 	"tidemark/internal/peer"
 )
@@ -128,7 +130,8 @@ type life struct {
 func begin(c *fakeController) *life {
 	l := &life{c: c, events: &sink{}, others: true}
 	l.Lifecycle = NewLifecycle(LifecycleConfig{
-		Registration:   peer.Registration{Broker: 1, PreviousEpoch: 55},
+		Registration: peer.Registration{Broker: 1, PreviousEpoch: 55,
+			Features: []peer.Feature{{Name: "metadata.version", Min: 7, Max: 30}, {Name: "group.version", Max: 1}}},
 		Dirs:           func() []model.DirectoryID { return []model.DirectoryID{{7}} },
 		Channel:        c,
 		MetadataOffset: func() model.Offset { c.mu.Lock(); defer c.mu.Unlock(); return l.offset },
@@ -200,6 +203,27 @@ func TestRegistrationTimesOut(t *testing.T) {
 		if err := <-l.Failed(); !errors.Is(err, ErrNotRegistered) || time.Since(began) != time.Minute {
 			t.Fatalf("%v after %s", err, time.Since(began))
 		}
+	})
+}
+
+// A refused broker says which finalised levels it lacks, once it has read them.
+func TestRefusedRegistrationNamesTheFeatures(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &fakeController{register: []peer.Code{peer.CodeUnsupportedVersion, peer.CodeUnsupportedVersion}}
+		l := begin(c)
+		defer l.Stop()
+		img := metadata.Empty()
+		img.Features = map[string]int16{"metadata.version": 31, "group.version": 1, "share.version": 1, "streams.version": 0}
+		l.Published(img)
+		after(time.Second)
+		l.events.mu.Lock()
+		defer l.events.mu.Unlock()
+		for _, e := range l.events.list {
+			if strings.Contains(e.Detail, "metadata.version=31,share.version=1:") {
+				return
+			}
+		}
+		t.Errorf("not named: %+v", l.events.list)
 	})
 }
 
