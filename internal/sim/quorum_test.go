@@ -26,7 +26,7 @@ import (
 // the metadata log. The nodes have goroutines of their own, so a seed fixes the
 // faults, not the schedule: equal seeds run alike, not equally.
 func TestQuorum(t *testing.T) {
-	first, n := *firstFlag, max(*seedsFlag/30, 5)
+	first, n := *firstFlag, max(*seedsFlag/60, 5)
 	if *seedFlag != 0 {
 		first, n = *seedFlag, 1
 	}
