@@ -1,6 +1,7 @@
 package commitlog
 
 import (
+	"bytes"
 	"fmt"
 	"testing"
 
@@ -75,5 +76,76 @@ func TestScrubCompacted(t *testing.T) {
 	compactAll(t, l, CompactOptions{})
 	if res := must2(l.Scrub(0, 1<<30)); res.Damage != nil || !res.Done || res.Next != 60 {
 		t.Errorf("%+v", res)
+	}
+}
+
+// flip damages one byte of a segment's file.
+func flip(t *testing.T, o Options, base model.Offset, at int64) {
+	t.Helper()
+	f := must2(o.FS.Open(testDir + "/" + segmentFile(base, logSuffix)))
+	defer f.Close()
+	var p [1]byte
+	must2(f.ReadAt(p[:], at))
+	must2(f.WriteAt([]byte{p[0] ^ 0x40}, at))
+}
+
+// Damage says what it spoils: one batch while the frames are intact, else all
+// that follows in the segment. Whoever goes on behind it isn't told again.
+func TestScrubTellsWhatIsSpoiled(t *testing.T) {
+	o := memOptions(newMem(t))
+	l := open(t, o)
+	fill(t, l, 0, 5, 10)
+	must(t, l.Roll())
+	fill(t, l, 0, 2, 10)
+	at := func(off model.Offset) int64 { return l.SizeBetween(0, off) }
+	flip(t, o, 0, at(20)-1) // the last byte of [10, 20)
+	res := must2(l.Scrub(0, 1<<30))
+	if d := res.Damage; d == nil || d.After != 10 || d.Next != 20 || d.Position != at(10) {
+		t.Fatalf("a record: %+v", d)
+	}
+	if d := must2(l.Verify(45)); d == nil || d.After != 10 || d.Next != 20 {
+		t.Errorf("verified: %+v", d)
+	}
+	flip(t, o, 0, at(30)+8) // the length of [30, 40)
+	if res = must2(l.Scrub(20, 1<<30)); res.Damage == nil || res.Damage.After != 30 || res.Damage.Next != 50 {
+		t.Fatalf("a length: %+v", res.Damage)
+	}
+	if res = must2(l.Scrub(50, 1<<30)); res.Damage != nil || !res.Done {
+		t.Errorf("behind: %+v", res)
+	}
+	flip(t, o, 50, 80)
+	if d := must2(l.Verify(50)); d == nil || d.Segment != 50 || d.Next != 60 {
+		t.Errorf("the active segment: %+v", d)
+	}
+	if d := must2(l.Verify(50)); d.Err == nil {
+		t.Error("no reason")
+	}
+}
+
+// A log can be copied and cut at a segment whose first header is damaged.
+func TestCutDamagedSegment(t *testing.T) {
+	o := memOptions(newMem(t))
+	l := open(t, o)
+	for range 3 {
+		fill(t, l, 0, 3, 10)
+		must(t, l.Roll())
+	}
+	size := l.Segments()[1].Bytes
+	flip(t, o, 30, 8)
+	var out bytes.Buffer
+	info := must2(l.Copy(30, 1<<30, &out))
+	if info != (CopyInfo{30, 2 * size, true}) || int64(out.Len()) != 2*size {
+		t.Errorf("%+v, %d bytes", info, out.Len())
+	}
+	if info := must2(l.Copy(45, size+7, &bytes.Buffer{})); info != (CopyInfo{30, size + 7, false}) {
+		t.Errorf("bounded: %+v", info)
+	}
+	if info := must2(l.Copy(75, 1<<30, &bytes.Buffer{})); info.First != 70 || info.Bytes != l.Segments()[2].Bytes-size/3 || !info.Whole {
+		t.Errorf("from within: %+v", info)
+	}
+	must2(l.TruncateTo(30))
+	fill(t, l, 1, 1, 10)
+	if got := contents(t, l); got != "0-9@0 10-19@0 20-29@0 30-39@1" {
+		t.Error(got)
 	}
 }

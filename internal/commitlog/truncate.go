@@ -166,6 +166,9 @@ type cutPoint struct {
 
 // findCut finds the first batch whose last offset isn't below off.
 func (s *segment) findCut(off model.Offset) (cutPoint, error) {
+	if off <= s.base { // all of it, whatever is in it
+		return cutPoint{0, s.base}, nil
+	}
 	pos, err := s.lookup(off)
 	if err != nil {
 		return cutPoint{}, err

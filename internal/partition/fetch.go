@@ -49,6 +49,8 @@ type Fetched struct {
 	Aborted    []commitlog.AbortedTxn // with ReadCommitted
 	Leads      bool
 	Withheld   bool // there is more than Slice, but the replication quota is used up
+
+	complaint bool
 }
 
 // Fetch reads whole batches, verbatim. A follower's fetch updates the leader's
@@ -59,10 +61,16 @@ type Fetched struct {
 // ErrNotLeader (KAFKA-13837).
 func (p *Partition) Fetch(f Fetch) (Fetched, error) {
 	res, limit, err := p.position(f)
+	if res.complaint {
+		p.suspect(f.Offset, SuspectComplaint)
+	}
 	if res.Withheld { // after mu is released
 		p.quota.Withheld(p)
 	}
 	if err != nil || res.Diverging || limit <= f.Offset {
+		return res, err
+	}
+	if limit, err = p.beforeDamage(f.Offset, limit); err != nil {
 		return res, err
 	}
 	res.Slice, err = p.log.Read(f.Offset, limit, f.MaxBytes, f.MinOne)
@@ -71,6 +79,9 @@ func (p *Partition) Fetch(f Fetch) (Fetched, error) {
 		return res, fmt.Errorf("%s: %w: %w", p.tp, ErrOffsetOutOfRange, err)
 	case errors.Is(err, commitlog.ErrIO):
 		return res, p.failed(err)
+	case errors.Is(err, commitlog.ErrCorrupt):
+		p.suspect(f.Offset, SuspectRead)
+		return res, fmt.Errorf("%s: %w: %w", p.tp, ErrStorage, err)
 	case err != nil:
 		return res, fmt.Errorf("%s: %w: %w", p.tp, ErrStorage, err)
 	}
@@ -133,6 +144,7 @@ func (p *Partition) position(f Fetch) (res Fetched, limit model.Offset, err erro
 		}
 		p.takeLocked(eff)
 		p.lowWatermarkLocked(lead.core)
+		res.complaint = p.complainsLocked(f)
 	}
 	res.HW, res.LSO = p.HighWatermark(), p.LastStable()
 	switch {

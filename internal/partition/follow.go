@@ -206,6 +206,7 @@ func (p *Partition) TruncateTo(epoch model.LeaderEpoch, off model.Offset) error 
 // truncate runs under appendMu. The high watermark is lowered first, so that no
 // reader is sent behind the cut.
 func (p *Partition) truncate(off model.Offset, why replica.Reason) error {
+	p.removing(off, why)
 	if hw := p.HighWatermark(); off < hw {
 		p.mu.Lock()
 		p.hw.Store(int64(off))
@@ -236,6 +237,7 @@ func (p *Partition) truncate(off model.Offset, why replica.Reason) error {
 }
 
 func (p *Partition) publishCut(end model.Offset, why replica.Reason) {
+	p.trimDamage(p.log.Start(), end)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mu.leo = end
@@ -253,6 +255,14 @@ func (p *Partition) RestartAt(epoch model.LeaderEpoch, off model.Offset) error {
 	if err := p.followsUnder(epoch); err != nil {
 		return err
 	}
+	return p.restart(off, replica.ReasonBelowLogStart)
+}
+
+// restart runs under appendMu.
+func (p *Partition) restart(off model.Offset, why replica.Reason) error {
+	if why == replica.ReasonDamaged { // else the leader has deleted it all
+		p.removing(p.log.Start(), why)
+	}
 	if err := p.log.TruncateFullyAndStartAt(off); err != nil {
 		return p.writeFailed(err)
 	}
@@ -262,7 +272,7 @@ func (p *Partition) RestartAt(epoch model.LeaderEpoch, off model.Offset) error {
 	p.mu.Lock()
 	p.mu.producers.Reset()
 	p.mu.Unlock()
-	p.publishCut(off, replica.ReasonBelowLogStart)
+	p.publishCut(off, why)
 	return nil
 }
 

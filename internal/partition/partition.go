@@ -103,6 +103,7 @@ type Options struct {
 	Sender        Sender
 	Storage       Storage
 	Space         Space // nil: no limit but the disk's
+	Keeper        Keeper
 	Quota         Quota // of what leaders send; nil: no throttle
 	Journal       Sink
 	Logger        *slog.Logger
@@ -119,12 +120,14 @@ type Partition struct {
 	sender  Sender
 	storage Storage
 	space   Space
+	keeper  Keeper
 	quota   Quota
 	journal Sink
 	logger  *slog.Logger
 
 	settings atomic.Pointer[Settings]
 	hw, lso  atomic.Int64 // published before mu is released
+	damage   atomic.Pointer[[]Range]
 
 	acks    purgatory.Watch // high watermark, for acks=all
 	deletes purgatory.Watch // low watermark, for DeleteRecords
@@ -146,7 +149,8 @@ type Partition struct {
 		pending   pending
 		pe        model.PartitionEpoch // of the last metadata, in any role
 		replicas  []model.BrokerID
-		waited    time.Time // when AckTimedOut spoke last
+		waited    time.Time                 // when AckTimedOut spoke last
+		repeats   map[model.BrokerID]repeat // of the followers of a leader
 	}
 }
 
@@ -169,7 +173,7 @@ type pending struct {
 func Open(o Options) (*Partition, error) {
 	p := &Partition{
 		tp: o.TP, topicID: o.TopicID, self: o.Self, now: o.Now, brokers: o.Brokers,
-		sender: o.Sender, storage: o.Storage, space: o.Space, quota: o.Quota, journal: o.Journal, logger: o.Logger, log: o.Log,
+		sender: o.Sender, storage: o.Storage, keeper: o.Keeper, space: o.Space, quota: o.Quota, journal: o.Journal, logger: o.Logger, log: o.Log,
 	}
 	if p.now == nil {
 		p.now = time.Now

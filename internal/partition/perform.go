@@ -219,7 +219,7 @@ func kindOf(r replica.Reason) journal.Kind { // flat switch
 		return journal.ISRCommitted
 	case replica.ReasonISRReverted, replica.ReasonISRStale:
 		return journal.ISRRejected
-	case replica.ReasonDiverged, replica.ReasonLeaderBehind:
+	case replica.ReasonDiverged, replica.ReasonLeaderBehind, replica.ReasonDamaged:
 		return journal.Truncated
 	case replica.ReasonBelowLogStart:
 		return journal.LogReset

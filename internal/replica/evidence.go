@@ -42,6 +42,9 @@ const (
 	// ReasonBelowLogStart: the leader no longer has the offset that the
 	// follower needs; the follower starts anew at the leader's log start.
 	ReasonBelowLogStart Reason = "below-log-start"
+	// ReasonDamaged: a follower's own disk doesn't hold any more what was written
+	// to it; from there on it fetches again.
+	ReasonDamaged Reason = "damaged"
 	// ReasonPositionDropped: a follower fetched from further back than before
 	// in the same leader epoch.
 	ReasonPositionDropped Reason = "position-dropped"
