@@ -35,7 +35,7 @@ func inside(n *cluster.Node, path string) string {
 func TestFullDisk(t *testing.T) {
 	id := strings.TrimSpace(cluster.Run(t, "", "storage", "random-uuid"))
 	c := cluster.New(t, cluster.Options{Nodes: 1, Unformatted: true, Env: []string{"CLUSTER_ID=" + id},
-		Settings: []string{"log.segment.delete.delay.ms=100"}, Wrap: smallDisk("48m")})
+		Settings: []string{"log.segment.delete.delay.ms=100", "log.initial.task.delay.ms=100"}, Wrap: smallDisk("48m")})
 	n := c.Node(1)
 	cluster.CreateTopic(t, c.Bootstrap(), "orders", 1, 1, nil)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)

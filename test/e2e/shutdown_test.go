@@ -26,8 +26,15 @@ func exists(n *cluster.Node, name string) bool {
 // spares the next start the recovery.
 func stopsCleanly(t *testing.T, n *cluster.Node, limit time.Duration) {
 	t.Helper()
-	began := time.Now()
 	n.Terminate()
+	stopped(t, n, limit)
+}
+
+// stopped waits for the end of a node that was sent SIGTERM once: a second one
+// would force it.
+func stopped(t *testing.T, n *cluster.Node, limit time.Duration) {
+	t.Helper()
+	began := time.Now()
 	if err := n.Wait(limit); err != nil {
 		t.Fatalf("SIGTERM: node %d: %v\n%s", n.ID, err, n.LogTail(40))
 	}
@@ -80,7 +87,7 @@ func TestStopAllAtOnce(t *testing.T) {
 		n.Terminate()
 	}
 	for _, n := range c.Nodes {
-		stopsCleanly(t, n, 15*time.Second)
+		stopped(t, n, 15*time.Second)
 	}
 	startsWithoutRecovery(t, c.Nodes...)
 	heals(t, c, w)
