@@ -47,6 +47,9 @@ func (b *Broker) Apply(img *metadata.Image, d *metadata.Delta) {
 	b.follow(followers, img)
 	b.brokersChanged(img, d)
 	b.configsChanged(img, d)
+	if len(changes) > 0 || d == nil || len(d.ConfigChanges()) > 0 {
+		b.retimeFlushes()
+	}
 	b.assignDirs(changes, img)
 	b.setStrayAside(img)
 	b.resign(deleted)
@@ -121,7 +124,7 @@ func (b *Broker) deleteReplica(h *hosted) {
 		b.failDir(h.dir, err)
 		return
 	}
-	b.doomed.add(to, h.dir, b.cfg.Now().Add(delay))
+	h.dir.doomed.add(to, b.cfg.Now().Add(delay))
 	e := b.event(journal.ReplicaDeleted, tp, "", "directory is now "+path.Base(to))
 	e.Dir = h.dir.Path
 	b.cfg.Events.Emit(e)

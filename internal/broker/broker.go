@@ -158,11 +158,9 @@ type Broker struct {
 		stray  []strayDir
 	}
 
-	ctx     context.Context
-	cancel  context.CancelFunc
-	tasks   sync.WaitGroup
-	flushes *flushQueue
-	doomed  doomed
+	ctx    context.Context
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
 }
 
 // Open locks the directories and takes their clean-shutdown markers away. Logs
@@ -170,7 +168,7 @@ type Broker struct {
 // opened is offline from the start; it is an error if none can.
 func Open(cfg Config) (*Broker, error) {
 	cfg.setDefaults()
-	b := &Broker{cfg: cfg, flushes: newFlushQueue()}
+	b := &Broker{cfg: cfg}
 	b.leaderQuota = newThrottle(cfg.QuotaSlots, cfg.QuotaSlot, cfg.Now)
 	b.followerQuota = newThrottle(cfg.QuotaSlots, cfg.QuotaSlot, cfg.Now)
 	b.ctx, b.cancel = context.WithCancel(context.Background())
@@ -201,9 +199,13 @@ func (b *Broker) Start() {
 	b.tasks.Go(b.alter.run)
 	b.tasks.Go(b.dirq.run)
 	b.tasks.Go(b.ticks)
-	b.tasks.Go(b.janitor)
-	for range flushWorkers {
-		b.tasks.Go(b.flusher)
+	for _, d := range b.dirs {
+		b.tasks.Go(func() { b.markHighWatermarks(d) })
+		b.tasks.Go(func() { b.janitor(d) })
+		b.tasks.Go(func() { b.flushTimer(d) })
+		for range flushWorkers {
+			b.tasks.Go(func() { b.flusher(d) })
+		}
 	}
 }
 

@@ -41,12 +41,16 @@ type logDir struct {
 	highWatermarks, recoveryPoints, logStarts map[model.TopicPartition]model.Offset
 
 	writing sync.Mutex // one writer of checkpoints at a time
+	flushes *flushQueue
+	retime  chan struct{} // flush.ms changed somewhere; holds at most one
+	doomed  doomed
 }
 
 // openDir locks a directory and takes its marker away (invariant 5). Only a
 // directory that somebody else uses is an error; one that fails is offline.
 func openDir(fsys vfs.FS, d Dir) (*logDir, error) {
-	ld := &logDir{Dir: d, fs: fsys, lastEpoch: model.NoBrokerEpoch}
+	ld := &logDir{Dir: d, fs: fsys, lastEpoch: model.NoBrokerEpoch,
+		flushes: newFlushQueue(), retime: make(chan struct{}, 1)}
 	err := makeDir(fsys, d.Path)
 	if err == nil {
 		ld.lock, err = fsys.Lock(path.Join(d.Path, commitlog.LockName))
@@ -108,15 +112,8 @@ func (b *Broker) isOfflineDir(id model.DirectoryID) bool {
 
 // Failed takes the directory of p offline (partition.Storage).
 func (b *Broker) Failed(p *partition.Partition, err error) {
-	if h := b.set.Load().byName[p.TP()]; h != nil && h.p == p {
-		b.failDir(h.dir, err)
-		return
-	}
-	dir := path.Dir(p.Log().Dir())
-	for _, d := range b.dirs {
-		if d.Path == dir {
-			b.failDir(d, err)
-		}
+	if d := b.dirOf(p); d != nil {
+		b.failDir(d, err)
 	}
 }
 
@@ -205,7 +202,7 @@ func (b *Broker) loadDir(d *logDir, img *metadata.Image) {
 		case kind == commitlog.DirPartition:
 			tps = append(tps, tp)
 		case kind == commitlog.DirDeleted:
-			b.doomed.add(path.Join(d.Path, e.Name), d, b.cfg.Now())
+			d.doomed.add(path.Join(d.Path, e.Name), b.cfg.Now())
 		}
 	}
 	b.loads.total.Add(int64(len(tps)))

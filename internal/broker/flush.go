@@ -1,22 +1,29 @@
 package broker
 
 import (
+	"fmt"
+	"math"
+	"path"
 	"sync"
+	"time"
 
 	"tidemark/internal/model"
 	"tidemark/internal/partition"
 )
 
-// flushWorkers bounds how many files are being synced at the same time.
+// flushWorkers bounds how many files of one directory are being synced at the
+// same time.
 const flushWorkers = 8
 
-// flushQueue brings logs to disk: segments that were closed, and with flush on
-// ack every append. At most one sync per log is in flight; what is asked for
-// meanwhile joins the next (group commit). It is bounded by the number of
-// replicas, so it is never full.
+// flushQueue brings the logs of one directory to disk: segments that were
+// closed, and what flush.messages and flush.ms ask for. At most one sync per log
+// is in flight; what is asked for meanwhile joins the next (group commit). It is
+// bounded by the number of replicas, so it is never full. Each directory has its
+// own, so that one that hangs holds up nobody else.
 type flushQueue struct {
 	mu      sync.Mutex
-	ready   *sync.Cond
+	ready   *sync.Cond                            // order got longer, or stopped
+	done    *sync.Cond                            // a sync ended, or stopped
 	upTo    map[*partition.Partition]model.Offset // asked for, not yet begun
 	order   []*partition.Partition                // of upTo that are not busy, oldest first
 	busy    map[*partition.Partition]bool
@@ -25,13 +32,17 @@ type flushQueue struct {
 
 func newFlushQueue() *flushQueue {
 	q := &flushQueue{upTo: map[*partition.Partition]model.Offset{}, busy: map[*partition.Partition]bool{}}
-	q.ready = sync.NewCond(&q.mu)
+	q.ready, q.done = sync.NewCond(&q.mu), sync.NewCond(&q.mu)
 	return q
 }
 
 func (q *flushQueue) put(p *partition.Partition, upTo model.Offset) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.putLocked(p, upTo)
+}
+
+func (q *flushQueue) putLocked(p *partition.Partition, upTo model.Offset) {
 	was, waits := q.upTo[p]
 	q.upTo[p] = max(was, upTo)
 	if !waits && !q.busy[p] {
@@ -65,6 +76,32 @@ func (q *flushQueue) finished(p *partition.Partition) {
 		q.order = append(q.order, p)
 		q.ready.Signal()
 	}
+	q.done.Broadcast()
+}
+
+// await has p flushed up to an offset and waits for it. A sync that was in
+// flight may have begun before the last append: then it waits for the next one.
+// An error says that it can't be done any more.
+func (q *flushQueue) await(p *partition.Partition, upTo model.Offset) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	short := func() bool { return p.Log().Flushed() < min(upTo, p.Log().End()) }
+	if !short() {
+		return nil
+	}
+	q.putLocked(p, upTo)
+	for {
+		_, waits := q.upTo[p]
+		switch {
+		case !short():
+			return nil
+		case q.stopped:
+			return fmt.Errorf("%s: the broker ends: %w", p.TP(), partition.ErrStorage)
+		case !waits && !q.busy[p]:
+			return fmt.Errorf("%s: not flushed up to %d: %w", p.TP(), upTo, partition.ErrStorage)
+		}
+		q.done.Wait()
+	}
 }
 
 func (q *flushQueue) stop() {
@@ -72,26 +109,45 @@ func (q *flushQueue) stop() {
 	defer q.mu.Unlock()
 	q.stopped = true
 	q.ready.Broadcast()
+	q.done.Broadcast()
 }
 
 // Rolled queues a flush (partition.Storage).
-func (b *Broker) Rolled(p *partition.Partition, upTo model.Offset) { b.flushes.put(p, upTo) }
+func (b *Broker) Rolled(p *partition.Partition, upTo model.Offset) {
+	if d := b.dirOf(p); d != nil {
+		d.flushes.put(p, upTo)
+	}
+}
 
-func (b *Broker) flusher() {
+// dirOf is the directory that p is in, also while p is not yet published.
+func (b *Broker) dirOf(p *partition.Partition) *logDir {
+	if h := b.set.Load().byName[p.TP()]; h != nil && h.p == p {
+		return h.dir
+	}
+	dir := path.Dir(p.Log().Dir())
+	for _, d := range b.dirs {
+		if d.Path == dir {
+			return d
+		}
+	}
+	return nil
+}
+
+func (b *Broker) flusher(d *logDir) {
 	for {
-		p, upTo, ok := b.flushes.next()
+		p, upTo, ok := d.flushes.next()
 		if !ok {
 			return
 		}
 		err := p.Log().Flush(upTo)
 		switch {
 		case err == nil:
-			p.Flushed(upTo)
+			p.Flushed(p.Log().Flushed())
 			perform(p)
 		case b.hosts(p): // not one that was just deleted
 			b.Failed(p, err)
 		}
-		b.flushes.finished(p)
+		d.flushes.finished(p)
 	}
 }
 
@@ -102,3 +158,75 @@ func (b *Broker) hosts(p *partition.Partition) bool {
 
 // ending tells that the broker is being closed: logs may be closed under a flush.
 func (b *Broker) ending() bool { return b.ctx.Err() != nil }
+
+// Bounds of how often flush.ms is looked at: with a finer one there is no
+// difference to flush.messages=1.
+const (
+	flushTickMin = 10 * time.Millisecond
+	flushTickMax = 10 * time.Second
+)
+
+// flushTimer flushes the logs of a directory whose records may not stay off the
+// disk for longer than flush.ms. Without any, it sleeps until one is set.
+func (b *Broker) flushTimer(d *logDir) {
+	due := map[*partition.Partition]time.Time{} // when what isn't flushed has to be
+	t := time.NewTimer(math.MaxInt64)
+	defer t.Stop()
+	for {
+		tick := b.flushDue(d, due)
+		if tick == 0 {
+			tick = math.MaxInt64 // until retime
+		}
+		t.Reset(tick)
+		select {
+		case <-b.ctx.Done():
+			return
+		case <-d.retime:
+		case <-t.C:
+		}
+	}
+}
+
+// flushDue queues what is due and returns when to look again, 0 for never.
+func (b *Broker) flushDue(d *logDir, due map[*partition.Partition]time.Time) time.Duration {
+	now := b.cfg.Now()
+	shortest := time.Duration(math.MaxInt64)
+	seen := map[*partition.Partition]bool{}
+	for _, h := range b.set.Load().sorted {
+		every := h.p.Log().Config().FlushInterval
+		if h.dir != d || every == math.MaxInt64 {
+			continue
+		}
+		shortest = min(shortest, every)
+		at, waits := due[h.p]
+		switch {
+		case h.p.LogEnd() <= h.p.Log().Flushed():
+			continue
+		case waits && !now.Before(at):
+			d.flushes.put(h.p, h.p.LogEnd())
+		default:
+			if seen[h.p] = true; !waits {
+				due[h.p] = now.Add(every / 2) // it was there for up to a tick
+			}
+		}
+	}
+	for p := range due {
+		if !seen[p] {
+			delete(due, p)
+		}
+	}
+	if shortest == math.MaxInt64 || d.offline.Load() {
+		return 0
+	}
+	return min(max(shortest/2, flushTickMin), flushTickMax)
+}
+
+// retimeFlushes makes the timers look at changed settings.
+func (b *Broker) retimeFlushes() {
+	for _, d := range b.dirs {
+		select {
+		case d.retime <- struct{}{}:
+		default:
+		}
+	}
+}

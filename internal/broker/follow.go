@@ -25,32 +25,48 @@ func (f following) Position(epoch model.LeaderEpoch) (fetcher.Position, error) {
 	if !ok || at.Epoch != epoch {
 		return fetcher.Position{}, fmt.Errorf("%s: %w", f.h.p.TP(), fetcher.ErrNotFollowing)
 	}
+	if at.Offset < at.LogEnd { // with flush on ack, after a change of roles
+		if err := f.flush(at.LogEnd); err != nil {
+			return fetcher.Position{}, err
+		}
+		at.Offset = at.LogEnd
+	}
 	return fetcher.Position{
 		Offset: at.Offset, LastEpoch: at.LastFetchedEpoch, LogStart: at.LogStart, HighWatermark: at.HighWatermark,
 		Throttled: f.h.p.Settings().ThrottleFollower,
 	}, nil
 }
 
-// Append writes what was fetched. With flush on ack it is on disk before the
-// next fetch acknowledges it.
+// Append writes what was fetched. With flush on ack it asks for a sync, and
+// Settle waits for it.
 func (f following) Append(in fetcher.Fetched) error {
 	p := f.h.p
 	err := p.AppendAsFollower(partition.Replicated{
 		Epoch: in.Epoch, Offset: in.Offset, Records: in.Records, LeaderHW: in.LeaderHW, LogStart: in.LogStart,
 	})
-	if err == nil && len(in.Records) > 0 && p.Settings().FlushOnAck {
-		end := p.LogEnd()
-		if err = p.Log().Flush(end); err == nil {
-			p.Flushed(end)
-		} else {
-			f.b.Failed(p, err)
-		}
-	}
 	perform(p)
 	if err == nil {
 		f.b.repaid(f.h)
 	}
 	return mapRole(err)
+}
+
+// Settle waits until what was appended is on disk, if only that may be
+// acknowledged.
+func (f following) Settle() error {
+	if !f.h.p.Settings().FlushOnAck {
+		return nil
+	}
+	return f.flush(f.h.p.LogEnd())
+}
+
+func (f following) flush(upTo model.Offset) error {
+	if err := f.h.dir.flushes.await(f.h.p, upTo); err != nil {
+		return err
+	}
+	f.h.p.Flushed(f.h.p.Log().Flushed()) // also what somebody else had flushed
+	perform(f.h.p)
+	return nil
 }
 
 // Diverged cuts the log where it leaves the leader's.

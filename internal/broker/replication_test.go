@@ -89,7 +89,7 @@ func (q lateQuota) Wait() time.Duration { return q().Wait() }
 func (q lateQuota) Record(bytes int)    { q().Record(bytes) }
 
 // wired starts brokers 1 and 2, which fetch from each other.
-func wired(t *testing.T) (map[model.BrokerID]*node, func(...metadata.Record)) {
+func wired(t *testing.T, set ...func(*Config)) (map[model.BrokerID]*node, func(...metadata.Record)) {
 	t.Helper()
 	var nodes sync.Map
 	out := map[model.BrokerID]*node{}
@@ -107,7 +107,12 @@ func wired(t *testing.T) (map[model.BrokerID]*node, func(...metadata.Record)) {
 			Events: &story{}, Quota: lateQuota(func() fetcher.Quota { return out[id].FollowerQuota() }),
 			PartitionMaxBytes: 16 << 10, MaxBytes: 64 << 10,
 		})
-		n := start(t, vfs.NewMem(), 1, func(c *Config) { c.Self, c.Fetchers = id, f })
+		n := start(t, vfs.NewMem(), 2, func(c *Config) {
+			c.Self, c.Fetchers = id, f
+			for _, fn := range set {
+				fn(c)
+			}
+		})
 		n.story.alter = func(ps []peer.AlterPartition) (peer.AlterPartitionsResult, error) {
 			return peer.AlterPartitionsResult{Code: peer.CodeNotController}, nil
 		}

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"iter"
 	"sync"
 	"time"
 
@@ -23,14 +24,13 @@ type doomed struct {
 
 type doomedDir struct {
 	path string
-	dir  *logDir
 	due  time.Time
 }
 
-func (d *doomed) add(path string, dir *logDir, due time.Time) {
+func (d *doomed) add(path string, due time.Time) {
 	d.Lock()
 	defer d.Unlock()
-	d.list = append(d.list, doomedDir{path, dir, due})
+	d.list = append(d.list, doomedDir{path, due})
 }
 
 func (d *doomed) due(now time.Time) (out []doomedDir) {
@@ -48,13 +48,11 @@ func (d *doomed) due(now time.Time) (out []doomedDir) {
 	return out
 }
 
-// ticks runs what must not be late: the search for lagging followers and the
-// checkpoint of high watermarks.
+// ticks looks for lagging followers. It touches no disk, so that none can hold
+// it up.
 func (b *Broker) ticks() {
 	isr := time.NewTicker(b.cfg.LagTimeMax / 2)
 	defer isr.Stop()
-	hw := time.NewTicker(b.cfg.HighWatermarks)
-	defer hw.Stop()
 	for {
 		select {
 		case <-b.ctx.Done():
@@ -64,18 +62,29 @@ func (b *Broker) ticks() {
 				h.p.Tick()
 				perform(h.p)
 			}
-		case <-hw.C:
+		}
+	}
+}
+
+// markHighWatermarks writes the checkpoint of one directory.
+func (b *Broker) markHighWatermarks(d *logDir) {
+	t := time.NewTicker(b.cfg.HighWatermarks)
+	defer t.Stop()
+	for {
+		select {
+		case <-b.ctx.Done():
+			return
+		case <-t.C:
 			if b.loaded.Load() { // else it would lack the logs that are not there yet
-				for _, d := range b.dirs {
-					b.writeHighWatermarks(d)
-				}
+				b.writeHighWatermarks(d)
 			}
 		}
 	}
 }
 
-// janitor runs what may take long: recovery points, retention, removal.
-func (b *Broker) janitor() {
+// janitor runs what may take long in one directory: recovery points,
+// retention, removal.
+func (b *Broker) janitor(d *logDir) {
 	first := time.NewTimer(b.cfg.InitialDelay)
 	defer first.Stop()
 	select {
@@ -97,31 +106,38 @@ func (b *Broker) janitor() {
 			return
 		case <-points.C:
 			if b.loaded.Load() {
-				for _, d := range b.dirs {
-					b.writeRecoveryPoints(d)
-					b.writeLogStarts(d)
-				}
+				b.writeRecoveryPoints(d)
+				b.writeLogStarts(d)
 			}
 		case <-retention.C:
-			b.retain()
+			b.retain(d)
 		case <-remove.C:
-			b.removeFiles()
+			b.removeFiles(d)
 		case <-producers.C:
-			for _, h := range b.set.Load().sorted {
-				h.p.ExpireProducers(b.tuned.Load().producerExpiry)
+			b.expireProducers(d)
+		}
+	}
+}
+
+// in lists the replicas of a directory, none if it is offline.
+func (b *Broker) in(d *logDir) iter.Seq[*hosted] {
+	return func(yield func(*hosted) bool) {
+		for _, h := range b.set.Load().sorted {
+			if h.dir == d && (d.offline.Load() || b.ctx.Err() != nil || !yield(h)) {
+				return
 			}
 		}
 	}
 }
 
-func (b *Broker) retain() {
-	for _, h := range b.set.Load().sorted {
-		if b.ctx.Err() != nil {
-			return
-		}
-		if h.dir.offline.Load() {
-			continue
-		}
+func (b *Broker) expireProducers(d *logDir) {
+	for h := range b.in(d) {
+		h.p.ExpireProducers(b.tuned.Load().producerExpiry)
+	}
+}
+
+func (b *Broker) retain(d *logDir) {
+	for h := range b.in(d) {
 		if _, err := h.p.ApplyRetention(b.cfg.Now()); err != nil {
 			b.cfg.Log.Warn("retention failed", "partition", h.p.TP().String(), "error", err)
 		}
@@ -130,20 +146,17 @@ func (b *Broker) retain() {
 }
 
 // removeFiles removes segments and replicas whose delay is over.
-func (b *Broker) removeFiles() {
+func (b *Broker) removeFiles(d *logDir) {
 	now := b.cfg.Now()
-	for _, x := range b.doomed.due(now) {
-		if x.dir.offline.Load() {
-			continue
+	for _, x := range d.doomed.due(now) {
+		if d.offline.Load() {
+			return
 		}
-		if err := x.dir.fs.RemoveAll(x.path); err != nil {
-			b.failDir(x.dir, err)
+		if err := d.fs.RemoveAll(x.path); err != nil {
+			b.failDir(d, err)
 		}
 	}
-	for _, h := range b.set.Load().sorted {
-		if h.dir.offline.Load() {
-			continue
-		}
+	for h := range b.in(d) {
 		if _, err := h.p.Log().RemoveDeleted(now); err != nil {
 			b.cfg.Log.Warn("removing old segments failed", "partition", h.p.TP().String(), "error", err)
 		}
@@ -163,7 +176,9 @@ func (b *Broker) Close(clean bool, epoch model.BrokerEpoch) {
 	loaded := b.loaded.Load()
 	b.apply.Unlock()
 	b.cancel()
-	b.flushes.stop()
+	for _, d := range b.dirs {
+		d.flushes.stop()
+	}
 	b.leaderQuota.stop()
 	b.cfg.Fetchers.Close()
 	var wg sync.WaitGroup

@@ -194,8 +194,9 @@ func (b *Broker) resolve(img *metadata.Image, tp model.TopicPartition) topicConf
 		MinISR:             int(max(1, l.int("min.insync.replicas", 1))),
 		LagTimeMax:         b.cfg.LagTimeMax,
 		// flush.messages=1 asks for every record on disk before it counts.
-		FlushOnAck: c.log.FlushMessages == 1,
-		VerifyTxns: b.settings(img).verifyTxns,
+		FlushOnAck:    c.log.FlushMessages == 1,
+		FlushMessages: c.log.FlushMessages,
+		VerifyTxns:    b.settings(img).verifyTxns,
 	}
 	b.throttles(img, tp, &c.settings)
 	return c

@@ -63,19 +63,44 @@ func (l *loop) append(p *follower, r *peer.FetchedPartition) error {
 		l.delayLocked(p, ErrNoSpace.Error()) // the same words each time: told once
 		return nil
 	}
+	if err != nil {
+		l.troubleLocked(p, err)
+		return nil
+	}
+	p.leaderHW = r.HighWatermark
+	l.appended = append(l.appended, p)
+	return nil
+}
+
+// settle ends the partitions that an answer was appended to: their next fetch
+// acknowledges it.
+func (l *loop) settle() {
+	for i, p := range l.appended {
+		l.appended[i] = nil
+		p.mu.Lock()
+		l.settleLocked(p)
+		p.mu.Unlock()
+	}
+	l.appended = l.appended[:0]
+}
+
+func (l *loop) settleLocked(p *follower) {
+	if p.gone || p.phase != Fetching {
+		return
+	}
+	err := p.a.Replica.Settle()
 	if err == nil {
 		p.pos, err = p.a.Replica.Position(p.a.Epoch)
 	}
 	if err != nil {
 		l.troubleLocked(p, err)
-		return nil
+		return
 	}
 	p.told, p.tries = "", 0
-	p.lag = max(0, int64(r.HighWatermark-p.pos.Offset))
+	p.lag = max(0, int64(p.leaderHW-p.pos.Offset))
 	if p.lag == 0 {
 		p.caughtUp = time.Now()
 	}
-	return nil
 }
 
 // diverged cuts the log. Nothing else of such an answer counts (KAFKA-14704).

@@ -64,6 +64,7 @@ type fakeReplica struct {
 	story []string
 
 	throttled bool
+	unsettled error // what Settle returns
 }
 
 func (r *fakeReplica) check(e model.LeaderEpoch) error {
@@ -97,6 +98,12 @@ func (r *fakeReplica) Append(in Fetched) error {
 	r.log.recs = append(r.log.recs, in.Records...)
 	r.log.hw = min(in.LeaderHW, r.log.end())
 	return r.check(in.Epoch)
+}
+
+func (r *fakeReplica) Settle() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.unsettled
 }
 
 func (r *fakeReplica) Diverged(e model.LeaderEpoch, at replica.EpochEnd, _ model.Offset) error {

@@ -46,6 +46,10 @@ type Replica interface {
 	// Append adds what was fetched: whole batches, maybe none, and a torn one at
 	// the end; and takes the leader's high watermark and log start.
 	Append(Fetched) error
+	// Settle waits until what was appended may be acknowledged by the next fetch:
+	// with flush on ack, until it is on disk. All partitions of an answer are
+	// appended to before the first one settles, so that their syncs run together.
+	Settle() error
 	// Diverged cuts the log according to the leader's epoch end; fetched is the
 	// offset that was asked for.
 	Diverged(epoch model.LeaderEpoch, leader replica.EpochEnd, fetched model.Offset) error

@@ -32,7 +32,8 @@ type follower struct {
 	until    time.Time
 	tries    int // failures in a row
 	pos      Position
-	lag      int64 // -1 while unknown
+	leaderHW model.Offset // of the last answer
+	lag      int64        // -1 while unknown
 	caughtUp time.Time
 
 	inSession bool                       // guarded by loop.mu

@@ -41,9 +41,11 @@ type loop struct {
 	}
 
 	// Owned by run.
-	conn     Leader
-	sess     session
-	result   peer.ReplicaFetchResult
+	conn   Leader
+	sess   session
+	result peer.ReplicaFetchResult
+	// appended are the partitions that the answer being applied was appended to.
+	appended []*follower
 	refresh  time.Time // when all partitions are looked at again
 	retryAt  time.Time // after a failed request
 	failing  bool
@@ -325,6 +327,7 @@ func (l *loop) fetch(req peer.ReplicaFetch) error {
 			bad = err
 		}
 	}
+	l.settle()
 	return bad
 }
 

@@ -176,14 +176,22 @@ func (p *Partition) publishAppend(b record.Batch, info commitlog.AppendInfo, now
 	n := &p.mu.pending
 	n.data += len(b)
 	n.any = true
-	if info.Rolled {
-		n.rolled = info.First
-	}
-	if p.settings.Load().FlushOnAck {
-		n.rolled = p.mu.leo // what is on disk counts, so ask for it
-	}
+	p.flushLocked(info)
 	p.takeLocked(core.core.Appended(p.mu.leo, p, now))
 	return nil
+}
+
+// flushLocked asks for a flush after an append: of the segments that were
+// closed, or of everything if flush.messages says so.
+func (p *Partition) flushLocked(info commitlog.AppendInfo) {
+	n := &p.mu.pending
+	set := p.settings.Load()
+	switch {
+	case set.FlushOnAck, set.FlushMessages > 0 && int64(p.mu.leo-p.log.Flushed()) >= set.FlushMessages:
+		n.rolled, n.any = p.mu.leo, true
+	case info.Rolled:
+		n.rolled, n.any = max(n.rolled, info.First), true
+	}
 }
 
 // writeFailed classifies an error of commitlog.Append.

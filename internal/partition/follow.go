@@ -18,6 +18,7 @@ type FollowPosition struct {
 	Offset           model.Offset      // the log end; with flush on ack what is on disk
 	LastFetchedEpoch model.LeaderEpoch // NoLeaderEpoch if the log is empty
 	LogStart         model.Offset
+	LogEnd           model.Offset
 	HighWatermark    model.Offset
 }
 
@@ -31,7 +32,8 @@ func (p *Partition) FollowPosition() (FollowPosition, bool) {
 	}
 	at := FollowPosition{
 		Leader: f.core.Leader(), Epoch: f.core.Epoch(), Offset: f.core.FetchOffset(),
-		LastFetchedEpoch: model.NoLeaderEpoch, LogStart: p.log.Start(), HighWatermark: f.core.HighWatermark(),
+		LastFetchedEpoch: model.NoLeaderEpoch, LogStart: p.log.Start(), LogEnd: p.mu.leo,
+		HighWatermark: f.core.HighWatermark(),
 	}
 	if e, ok := p.log.LatestEpoch(); ok {
 		at.LastFetchedEpoch = e
@@ -168,9 +170,7 @@ func (p *Partition) publishReplicated(batches []byte, info commitlog.AppendInfo,
 	}
 	p.mu.leo = p.log.End()
 	f.core.Appended(p.mu.leo)
-	if info.Rolled {
-		p.mu.pending.rolled, p.mu.pending.any = info.First, true
-	}
+	p.flushLocked(info)
 	eff := f.core.Replicated(r.LeaderHW, p.log.Start(), p.now())
 	if !eff.Advanced && len(batches) > 0 {
 		p.publishLocked(f.core.HighWatermark()) // the LSO may have moved

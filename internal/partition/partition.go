@@ -74,6 +74,7 @@ type Settings struct {
 	MinISR             int           // min.insync.replicas
 	LagTimeMax         time.Duration // replica.lag.time.max.ms
 	FlushOnAck         bool          // acknowledge only what is on disk
+	FlushMessages      int64         // flush.messages; 0: never
 	VerifyTxns         bool          // transaction.partition.verification.enable
 
 	ThrottleLeader   bool // leader.replication.throttled.replicas names this replica
@@ -282,6 +283,9 @@ func (p *Partition) UpdateSettings(s Settings) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mu.producers.RequireVerification(s.VerifyTxns)
+	if f, ok := p.mu.role.(following); ok {
+		f.core.Configure(s.FlushOnAck)
+	}
 	if l, ok := p.mu.role.(leading); ok {
 		l.core.Limit(s.ThrottledFollowers)
 		p.takeLocked(l.core.Configure(s.MinISR, s.LagTimeMax, s.FlushOnAck, p.now()))

@@ -66,6 +66,9 @@ func (f *Follower) Appended(leo model.Offset) { f.leo = leo }
 // Flushed tells that everything below upTo is on disk.
 func (f *Follower) Flushed(upTo model.Offset) { f.flushed = max(f.flushed, upTo) }
 
+// Configure changes the flush gate.
+func (f *Follower) Configure(flushGate bool) { f.flushGate = flushGate }
+
 // Replicated takes the leader's high watermark and log start from a response
 // whose records have been appended, never from a diverging one (KAFKA-14704).
 // The high watermark may go back: a new leader starts with the one it knows.
