@@ -54,6 +54,7 @@ func (b *Broker) Apply(img *metadata.Image, d *metadata.Delta) {
 	b.setStrayAside(img)
 	b.resign(deleted)
 	b.elect(leaders)
+	b.repairs.look()
 }
 
 // changes lists the partitions of this broker that differ between two images,
@@ -293,13 +294,13 @@ func (b *Broker) assignDirs(changes []change, img *metadata.Image) {
 			continue
 		}
 		want := h.dir.ID
-		if h.isOwing() {
+		if h.isAbsent() {
 			want = model.LostDir
 		}
 		id := idOf(h.p)
 		if c.new.Dir(b.cfg.Self) == want {
 			b.dirq.confirmed(id, want)
-		} else if !h.isOwing() {
+		} else if !h.isAbsent() {
 			b.dirq.put(id, want)
 		}
 	}

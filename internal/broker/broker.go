@@ -12,6 +12,7 @@ import (
 
 	"tidemark/internal/fetcher"
 	"tidemark/internal/journal"
+	"tidemark/internal/lostfound"
 	"tidemark/internal/metadata"
 	"tidemark/internal/model"
 	"tidemark/internal/partition"
@@ -79,20 +80,22 @@ type Config struct {
 	// DirFailed is told the id of a directory that failed, and how many are left.
 	DirFailed func(id model.DirectoryID, left int)
 
-	LagTimeMax        time.Duration // replica.lag.time.max.ms; 30 s
-	HighWatermarks    time.Duration // replica.high.watermark.checkpoint.interval.ms; 5 s
-	RecoveryPoints    time.Duration // log.flush.offset.checkpoint.interval.ms; 60 s
-	Retention         time.Duration // log.retention.check.interval.ms; 5 min
-	InitialDelay      time.Duration // log.initial.task.delay.ms; 30 s
-	ProducerExpiry    time.Duration // producer.id.expiration.ms; 24 h
-	RecoveryThreads   int           // num.recovery.threads.per.data.dir; 2
-	ReserveBytes      int64         // tidemark.log.dir.reserve.bytes; at most a twentieth of the disk
-	FetcherLoops      int           // num.replica.fetchers; 1
-	QuotaSlots        int           // replication.quota.window.num; 11
-	QuotaSlot         time.Duration // replication.quota.window.size.seconds; 1 s
-	VerifyTxns        bool          // transaction.partition.verification.enable
-	RetryBackoff      time.Duration // of AlterPartition; 50 ms
-	AssignmentBackoff time.Duration // of AssignReplicasToDirs; 500 ms
+	LagTimeMax        time.Duration    // replica.lag.time.max.ms; 30 s
+	HighWatermarks    time.Duration    // replica.high.watermark.checkpoint.interval.ms; 5 s
+	RecoveryPoints    time.Duration    // log.flush.offset.checkpoint.interval.ms; 60 s
+	Retention         time.Duration    // log.retention.check.interval.ms; 5 min
+	InitialDelay      time.Duration    // log.initial.task.delay.ms; 30 s
+	ProducerExpiry    time.Duration    // producer.id.expiration.ms; 24 h
+	RecoveryThreads   int              // num.recovery.threads.per.data.dir; 2
+	ReserveBytes      int64            // tidemark.log.dir.reserve.bytes; at most a twentieth of the disk
+	FetcherLoops      int              // num.replica.fetchers; 1
+	ScrubRate         int64            // tidemark.scrub.bytes.per.second; 0: no scrub
+	LostFound         *lostfound.Store // keeps what is cut; nil: nothing
+	QuotaSlots        int              // replication.quota.window.num; 11
+	QuotaSlot         time.Duration    // replication.quota.window.size.seconds; 1 s
+	VerifyTxns        bool             // transaction.partition.verification.enable
+	RetryBackoff      time.Duration    // of AlterPartition; 50 ms
+	AssignmentBackoff time.Duration    // of AssignReplicasToDirs; 500 ms
 }
 
 func (c *Config) setDefaults() {
@@ -124,6 +127,9 @@ type hosted struct {
 	// owed is the high watermark that an unclean stop took away, NoOffset if none
 	// (invariant 6). Atomic: the fetcher clears it.
 	owed atomic.Int64
+	// lost is set while the controller is asked not to count on the replica for
+	// damage, refetching from the cut until the debt is paid.
+	lost, refetching atomic.Bool
 	// leads is the leader epoch in which the coordinators were told that this
 	// replica leads, NoLeaderEpoch if they were not. Guarded by apply.
 	leads model.LeaderEpoch
@@ -138,13 +144,14 @@ type replicas struct {
 
 // Broker hosts replicas. Methods are safe for concurrent use.
 type Broker struct {
-	cfg   Config
-	dirs  []*logDir
-	image atomic.Pointer[metadata.Image]
-	set   atomic.Pointer[replicas]
-	alter *alterQueue
-	dirq  *assignQueue
-	loads progress
+	cfg     Config
+	dirs    []*logDir
+	image   atomic.Pointer[metadata.Image]
+	set     atomic.Pointer[replicas]
+	alter   *alterQueue
+	dirq    *assignQueue
+	repairs *repairs
+	loads   progress
 
 	loaded atomic.Bool // logs are loaded; set under apply
 	tuned  atomic.Pointer[settings]
@@ -178,6 +185,7 @@ func Open(cfg Config) (*Broker, error) {
 	b.apply.hosted = make(map[model.TopicPartition]*hosted)
 	b.alter = newAlterQueue(b)
 	b.dirq = newAssignQueue(b)
+	b.repairs = newRepairs(b)
 	for _, d := range cfg.Dirs {
 		ld, err := openDir(cfg.FS, d)
 		if err != nil {
@@ -199,7 +207,9 @@ func (b *Broker) Start() {
 	b.tasks.Go(b.alter.run)
 	b.tasks.Go(b.dirq.run)
 	b.tasks.Go(b.ticks)
+	b.tasks.Go(b.repairs.run)
 	for _, d := range b.dirs {
+		b.tasks.Go(func() { b.scrubber(d) })
 		b.tasks.Go(func() { b.markHighWatermarks(d) })
 		b.tasks.Go(func() { b.janitor(d) })
 		b.tasks.Go(func() { b.flushTimer(d) })

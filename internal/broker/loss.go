@@ -81,7 +81,7 @@ func (b *Broker) repaid(h *hosted) {
 // and somebody else leads: then no clean election can choose it before a leader
 // has taken it back into the ISR.
 func (b *Broker) released(h *hosted, mp *metadata.Partition) {
-	if h.isOwing() && mp.Leader >= 0 && mp.Leader != b.cfg.Self && !b.counted(mp) {
+	if h.isOwing() && !h.refetching.Load() && mp.Leader >= 0 && mp.Leader != b.cfg.Self && !b.counted(mp) {
 		b.settle(h, "out-of-isr")
 	}
 }
@@ -103,6 +103,7 @@ func (b *Broker) settle(h *hosted, why string) {
 	if owed == model.NoOffset {
 		return
 	}
+	h.refetching.Store(false)
 	e := b.event(journal.ReplicaRecovered, h.p.TP(), why, "")
 	e.Offset, e.LogEnd, e.HighWatermark = owed, h.p.LogEnd(), h.p.HighWatermark()
 	b.cfg.Events.Emit(e)

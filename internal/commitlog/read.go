@@ -241,6 +241,9 @@ func (r *reading) extent(s *segment, pos, size int64, upper model.Offset) (stop 
 	}
 	for stop < size {
 		h, end, err := r.scan.header(stop)
+		if errors.Is(err, ErrCorrupt) && next > r.from { // what lies before the damage is intact
+			break
+		}
 		if err != nil {
 			return 0, 0, err
 		}

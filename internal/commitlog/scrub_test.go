@@ -110,6 +110,11 @@ func TestScrubTellsWhatIsSpoiled(t *testing.T) {
 	if res = must2(l.Scrub(20, 1<<30)); res.Damage == nil || res.Damage.After != 30 || res.Damage.Next != 50 {
 		t.Fatalf("a length: %+v", res.Damage)
 	}
+	sl := must2(l.Read(20, 30, 1<<20, true))
+	if sl.Next != 30 {
+		t.Errorf("a read before it ends at %d", sl.Next)
+	}
+	sl.Release()
 	if res = must2(l.Scrub(50, 1<<30)); res.Damage != nil || !res.Done {
 		t.Errorf("behind: %+v", res)
 	}

@@ -27,6 +27,8 @@ const (
 	FetchFailed        Kind = "fetch-failed"
 	ReplicaFailed      Kind = "replica-failed"
 	ReplicaRecovered   Kind = "replica-recovered"
+	ReplicaDamaged     Kind = "replica-damaged"
+	ReplicaQuarantined Kind = "replica-quarantined"
 	ReplicaDeleted     Kind = "replica-deleted"
 	ReplicaStray       Kind = "replica-stray"
 	ReplicaMoved       Kind = "replica-moved"

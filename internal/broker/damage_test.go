@@ -1,0 +1,192 @@
+package broker
+
+import (
+	"bytes"
+	"fmt"
+	"path"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tidemark/internal/journal"
+	"tidemark/internal/lostfound"
+	"tidemark/internal/metadata"
+	"tidemark/internal/model"
+	"tidemark/internal/partition"
+	"tidemark/internal/vfs"
+)
+
+// rot flips one bit of a segment's file, as a disk may.
+func rot(t *testing.T, n *node, p *partition.Partition, segment int, at int64) {
+	t.Helper()
+	f, err := n.fs.Open(path.Join(p.Log().Dir(), fmt.Sprintf("%020d.log", p.Log().Segments()[segment].Base)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var b [1]byte
+	if _, err = f.ReadAt(b[:], at); err == nil {
+		_, err = f.WriteAt([]byte{b[0] ^ 4}, at)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func raw(t *testing.T, p *partition.Partition) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	if _, err := p.Log().Copy(0, 1<<30, &out); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// damaged is two brokers with three segments of a topic, the middle one with
+// a flipped bit at one of them.
+func damaged(t *testing.T, at model.BrokerID) (n map[model.BrokerID]*node, apply func(...metadata.Record), p map[model.BrokerID]*partition.Partition, good []byte) {
+	n, apply = wired(t, func(c *Config) {
+		c.ScrubRate = 1 << 30 // a pass a second
+		store, err := lostfound.Open(c.FS, "state/lost-found", 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.LostFound = store
+	})
+	n[1].apply(t, true, cluster()...)
+	n[2].apply(t, true, cluster()...)
+	apply(topic("a"), part("a", 0, 1, 1, 2))
+	p = map[model.BrokerID]*partition.Partition{}
+	for id := range n {
+		var err error
+		if p[id], err = n[id].Partition(tpOf("a", 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 {
+		n[1].produce(t, tpOf("a", 0), 10)
+		pass(time.Second)
+		for id := range p {
+			if err := p[id].Log().Roll(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	good = raw(t, p[1])
+	if !bytes.Equal(good, raw(t, p[2])) {
+		t.Fatal("the logs differ")
+	}
+	n[1].take()
+	n[2].take()
+	rot(t, n[at], p[at], 1, 300)
+	pass(3 * time.Second)
+	return n, apply, p, good
+}
+
+func closeBoth(n map[model.BrokerID]*node) {
+	n[1].Broker.Close(true, 1)
+	n[2].Broker.Close(true, 1)
+}
+
+// leaves is what the controller does about a lost replica.
+func leaves(id, leader model.BrokerID) metadata.Record {
+	dirs := []model.DirectoryID{dirID(1), dirID(1)}
+	dirs[id-1] = model.LostDir
+	return &metadata.PartitionChangeRecord{
+		TopicID: topicID("a"), Leader: &leader, ISR: []model.BrokerID{leader}, Dirs: dirs}
+}
+
+// healed checks that the replica has everything again, byte by byte, has told
+// the controller, and that the damaged bytes were kept.
+func healed(t *testing.T, n *node, p *partition.Partition, good []byte) {
+	t.Helper()
+	pass(5 * time.Second)
+	if got := raw(t, p); !bytes.Equal(got, good) {
+		t.Fatalf("%d bytes, want the %d of before", len(got), len(good))
+	}
+	if s := n.take(); !strings.Contains(s, "assign 0 to 1") {
+		t.Errorf("the directory wasn't reported again: %s", s)
+	}
+	if _, _, sick := n.Scrubbed(); sick != 0 || p.Damage() != nil {
+		t.Errorf("%d still sick, damage %v", sick, p.Damage())
+	}
+	items, err := lostfound.List(n.fs, "state/lost-found")
+	if err != nil || len(items) != 1 || items[0].From != 10 || items[0].Reason != "damaged" {
+		t.Errorf("%v, kept %+v", err, items)
+	}
+}
+
+// A follower with a damaged segment leaves the ISR first; only then it cuts its
+// log, and fetches the segment again.
+func TestDamagedFollowerFetchesAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, apply, p, good := damaged(t, 2)
+		defer closeBoth(n)
+		if s := n[2].take(); !strings.Contains(s, "assign 0 to 2") || p[2].LogEnd() != 30 {
+			t.Fatalf("%s, log end %d", s, p[2].LogEnd())
+		}
+		if e, ok := n[2].last(journal.ReplicaDamaged); !ok || e.Reason != "scrub" {
+			t.Errorf("%+v", e)
+		}
+		apply(leaves(2, 1))
+		healed(t, n[2], p[2], good)
+		if hw := p[1].HighWatermark(); hw != 30 {
+			t.Errorf("the leader's high watermark went back to %d", hw)
+		}
+	})
+}
+
+// A leader hands over, follows, and then does the same.
+func TestDamagedLeaderHandsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, apply, p, good := damaged(t, 1)
+		defer closeBoth(n)
+		if s := n[1].take(); !strings.Contains(s, "assign 0 to 2") || p[1].LogEnd() != 30 {
+			t.Fatalf("%s, log end %d", s, p[1].LogEnd())
+		}
+		apply(leaves(1, 2))
+		healed(t, n[1], p[1], good)
+	})
+}
+
+// The only in-sync replica cuts nothing: it refuses what is damaged, says so,
+// and once somebody else is in the ISR it hands over.
+func TestDamagedLastReplicaStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := start(t, vfs.NewMem(), 1, func(c *Config) { c.ScrubRate = 1 << 30 })
+		defer n.Broker.Close(true, 1)
+		n.apply(t, true, append(cluster(), topic("a"), part("a", 0, 1, 1))...)
+		p, err := n.Partition(tpOf("a", 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			n.produce(t, tpOf("a", 0), 10)
+			if err := p.Log().Roll(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		n.take()
+		rot(t, n, p, 0, 340)
+		pass(5 * time.Second)
+		if e, ok := n.last(journal.ReplicaQuarantined); !ok || e.Reason != "only-in-sync-replica" {
+			t.Errorf("%+v", e)
+		}
+		d := p.Damage()
+		if s := n.take(); strings.Contains(s, "assign") || p.LogEnd() != 20 || len(d) != 1 || d[0].To-d[0].From != 1 {
+			t.Errorf("%s, log end %d, damage %v", s, p.LogEnd(), d)
+		}
+		for off := model.Offset(0); off < 20; off++ {
+			f, err := p.Fetch(partition.Fetch{Replica: -1, Offset: off, CurrentEpoch: -1, LastFetchedEpoch: -1, MaxBytes: 1, MinOne: true})
+			f.Slice.Release()
+			if (err != nil) != (off == d[0].From) {
+				t.Errorf("at %d: %v", off, err)
+			}
+		}
+		_, found, sick := n.Scrubbed()
+		if found != 1 || sick != 1 {
+			t.Errorf("found %d, sick %d", found, sick)
+		}
+	})
+}
