@@ -28,6 +28,8 @@
 //	 i32 offsetDelta (last - first sequence), i64 timestamp,
 //	 i32 coordinatorEpoch, i64 currentTxnFirstOffset (-1 none)}
 //
-// Only the last batch of each producer is in it, so after a restart without
-// replay only that one is recognised when it is sent again.
+// Kafka writes the last batch of each producer. Here a producer has an entry for
+// each of its cached batches, oldest first and the earlier ones without a
+// transaction, so that after a restart without replay all of them are recognised
+// when they are sent again. Kafka keeps the last of several entries.
 package producer

@@ -23,27 +23,40 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Snapshot encodes the table as Kafka's .snapshot file, ordered by producer id.
 // The file's name must be the log end at this moment.
+//
+// Kafka stores the last batch of a producer only, so that a producer with several
+// requests in flight, which sends them again after a restart, is refused as out of
+// order and may begin anew, with duplicates. Here a producer has an entry for each
+// cached batch, the last one at the end: of several, Kafka keeps the last too.
 func (t *Table) Snapshot() []byte {
 	be := binary.BigEndian
 	p := make([]byte, snapshotHeader, snapshotHeader+len(t.entries)*snapshotEntry)
 	be.PutUint16(p, snapshotVersion)
-	be.PutUint32(p[snapshotCRCEnd:], uint32(len(t.entries)))
 	for _, e := range t.sorted() {
 		last := sent{last: record.NoSequence, end: model.NoOffset}
 		if e.n > 0 {
+			for _, older := range e.batches[:e.n-1] {
+				p = e.encode(p, older, older.timestamp, model.NoOffset)
+			}
 			last = e.batches[e.n-1]
 		}
-		p = be.AppendUint64(p, uint64(e.id))
-		p = be.AppendUint16(p, uint16(e.epoch))
-		p = be.AppendUint32(p, uint32(last.last))
-		p = be.AppendUint64(p, uint64(last.end))
-		p = be.AppendUint32(p, uint32(last.delta))
-		p = be.AppendUint64(p, uint64(e.timestamp))
-		p = be.AppendUint32(p, uint32(e.coordinatorEpoch))
-		p = be.AppendUint64(p, uint64(e.txnStart))
+		p = e.encode(p, last, e.timestamp, e.txnStart)
 	}
+	be.PutUint32(p[snapshotCRCEnd:], uint32((len(p)-snapshotHeader)/snapshotEntry))
 	be.PutUint32(p[2:], crc32.Checksum(p[snapshotCRCEnd:], castagnoli))
 	return p
+}
+
+func (e *entry) encode(p []byte, b sent, timestamp int64, txnStart model.Offset) []byte {
+	be := binary.BigEndian
+	p = be.AppendUint64(p, uint64(e.id))
+	p = be.AppendUint16(p, uint16(e.epoch))
+	p = be.AppendUint32(p, uint32(b.last))
+	p = be.AppendUint64(p, uint64(b.end))
+	p = be.AppendUint32(p, uint32(b.delta))
+	p = be.AppendUint64(p, uint64(timestamp))
+	p = be.AppendUint32(p, uint32(e.coordinatorEpoch))
+	return be.AppendUint64(p, uint64(txnStart))
 }
 
 // Restore decodes a snapshot. ErrCorruptSnapshot: wrong version, checksum or
@@ -86,10 +99,17 @@ func (t *Table) restore(p []byte) {
 		last: int32(be.Uint32(p[10:])), end: model.Offset(be.Uint64(p[14:])),
 		delta: int32(be.Uint32(p[22:])), timestamp: e.timestamp,
 	}
+	old := t.entries[e.id]
 	if last.end >= 0 {
 		last.first = subtractSequence(last.last, last.delta)
-		e.batches[0], e.n = last, 1
+		if old != nil && old.epoch == e.epoch {
+			e.batches, e.n = old.batches, old.n
+		}
+		e.remember(last)
 		t.next = max(t.next, last.end+1)
+	}
+	if old != nil && old.txnStart != model.NoOffset {
+		t.open = slices.DeleteFunc(t.open, func(o openTxn) bool { return o.id == e.id })
 	}
 	t.entries[e.id] = e
 	if e.txnStart != model.NoOffset {
