@@ -36,8 +36,9 @@ type Workload struct {
 	seenAt []int64 // next offset that the consumer expects
 	broken []string
 	failed []string
-	lastAt time.Time     // of the newest acknowledgement
-	gap    time.Duration // longest between two
+	origin []map[int64]string // where the final read found the record: producer and leader epoch
+	lastAt time.Time          // of the newest acknowledgement
+	gap    time.Duration      // longest between two
 	count  atomic.Int64
 }
 
@@ -118,6 +119,7 @@ func StartWorkload(t testing.TB, bootstrap, topic string, partitions int32) *Wor
 	}
 	w.producer = Client(t, bootstrap, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.DefaultProduceTopic(topic),
 		kgo.RecordDeliveryTimeout(3*time.Minute), kgo.ProducerLinger(0), kgo.RecordRetries(1<<30),
+		kgo.StopProducerOnDataLossDetected(), kgo.WithLogger(lossLogger{w}), // else it starts anew, and what waited comes twice
 		kgo.ProduceRequestTimeout(3*time.Second), kgo.RequestTimeoutOverhead(2*time.Second))
 	parts := map[int32]kgo.Offset{}
 	for p := range partitions {
@@ -130,6 +132,19 @@ func StartWorkload(t testing.TB, bootstrap, topic string, partitions int32) *Wor
 	w.done.Go(func() { w.consume(ctx) })
 	t.Cleanup(func() { cancel(); w.producer.Close(); w.consumer.Close() })
 	return w
+}
+
+// lossLogger takes what the client says about batches that the broker refused for good.
+type lossLogger struct{ w *Workload }
+
+func (l lossLogger) Level() kgo.LogLevel { return kgo.LogLevelInfo }
+
+func (l lossLogger) Log(_ kgo.LogLevel, msg string, keyvals ...any) {
+	if strings.HasPrefix(msg, "batch errored") {
+		l.w.mu.Lock()
+		defer l.w.mu.Unlock()
+		l.w.broken = append(l.w.broken, fmt.Sprintln(append([]any{time.Now().Format("15:04:05.000"), msg}, keyvals...)...))
+	}
 }
 
 func (w *Workload) produce(ctx context.Context) {
@@ -197,6 +212,12 @@ func (w *Workload) WaitMore(n int64, limit time.Duration) {
 	w.T.Helper()
 	want := w.Acked() + n
 	Eventually(w.T, limit, func() error {
+		w.mu.Lock()
+		broken := append(append([]string{}, w.broken...), w.failed...)
+		w.mu.Unlock()
+		if len(broken) > 0 {
+			w.T.Fatalf("%d things went wrong, the first ones: %s", len(broken), strings.Join(broken[:min(len(broken), 6)], "; "))
+		}
 		if got := w.Acked(); got < want {
 			return fmt.Errorf("%d records acknowledged, want %d", got, want)
 		}
@@ -253,8 +274,9 @@ func (w *Workload) readAll(ctx context.Context) []map[int64]string {
 	cl := Client(w.T, w.bootstrap, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{w.Topic: parts}))
 	defer cl.Close()
 	out := make([]map[int64]string, w.Partitions)
+	w.origin = make([]map[int64]string, w.Partitions)
 	for i := range out {
-		out[i] = map[int64]string{}
+		out[i], w.origin[i] = map[int64]string{}, map[int64]string{}
 	}
 	for len(left) > 0 {
 		fs := cl.PollFetches(ctx)
@@ -263,6 +285,7 @@ func (w *Workload) readAll(ctx context.Context) []map[int64]string {
 		}
 		for r := range fs.RecordsAll() {
 			out[r.Partition][r.Offset] = string(r.Value)
+			w.origin[r.Partition][r.Offset] = fmt.Sprintf("producer %d epoch %d, leader epoch %d", r.ProducerID, r.ProducerEpoch, r.LeaderEpoch)
 			if r.Offset+1 >= left[r.Partition] {
 				delete(left, r.Partition)
 			}
@@ -311,7 +334,7 @@ func (w *Workload) judge(p int32, final map[int64]string) {
 		case err != nil || !strings.HasPrefix(final[off], fmt.Sprint(p)+":"):
 			report("invented: offset %d holds %q", off, final[off])
 		case seq < next:
-			report("duplicate or reordered: %s at offset %d after number %d", final[off], off, next-1)
+			report("duplicate or reordered: %s at offset %d (%s) after number %d (%s)", final[off], off, w.origin[p][off], next-1, w.origin[p][off-1])
 		case seq > next:
 			report("skipped: number %d is missing before offset %d (%s)", next, off, final[off])
 		}
