@@ -75,6 +75,9 @@ func openLog(cfg *Config, ckpt checkpoint, fresh bool) (*mlog, error) {
 	} else {
 		err = m.recover(ckpt)
 	}
+	if err == nil {
+		err = m.restoreStart()
+	}
 	if err != nil {
 		return nil, errors.Join(err, l.Close(false))
 	}
@@ -97,6 +100,17 @@ func (m *mlog) recover(ckpt checkpoint) error {
 			m.log.Start(), end, ckpt.End, id.fileName(), ErrCorrupt)
 	}
 	return m.log.TruncateFullyAndStartAt(ckpt.End)
+}
+
+// restoreStart finds the log's start again, which is kept in no file: a crash
+// leaves the log beginning at a segment's base, below the oldest snapshot that
+// retain left (invariant 8).
+func (m *mlog) restoreStart() error {
+	id, ok := m.earliest()
+	if start := m.log.Start(); !ok || start == 0 || id.EndOffset <= start || id.EndOffset > m.log.End() {
+		return nil
+	}
+	return m.log.AdvanceStart(id.EndOffset)
 }
 
 func (m *mlog) listSnapshots() error {
