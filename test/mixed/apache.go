@@ -213,15 +213,37 @@ func tryCreate(bootstrap, topic string, configs map[string]string, replicas ...[
 	return kerr.ErrorForCode(resp.Topics[0].ErrorCode)
 }
 
-// waitBrokers waits until the broker at bootstrap names that many in service.
+// metadata asks the brokers at bootstrap, and no others that they name, until
+// one answers: one of those may be paused.
+func metadata(bootstrap string, topics ...string) (*kmsg.MetadataResponse, error) {
+	cl, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(bootstrap, ",")...), kgo.RequestRetries(0))
+	if err != nil {
+		return nil, err
+	}
+	defer cl.Close()
+	req := kmsg.NewPtrMetadataRequest()
+	req.Topics = []kmsg.MetadataRequestTopic{}
+	for _, name := range topics {
+		t := kmsg.NewMetadataRequestTopic()
+		t.Topic = &name
+		req.Topics = append(req.Topics, t)
+	}
+	for _, b := range cl.SeedBrokers() {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		var resp kmsg.Response
+		if resp, err = b.Request(ctx, req); err == nil {
+			return resp.(*kmsg.MetadataResponse), nil
+		}
+	}
+	return nil, err
+}
+
+// waitBrokers waits until a broker at bootstrap names that many in service.
 func waitBrokers(t testing.TB, bootstrap string, n int) {
 	t.Helper()
-	cl := cluster.Client(t, bootstrap)
-	defer cl.Close()
 	cluster.Eventually(t, healed, func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		md, err := kmsg.NewPtrMetadataRequest().RequestWith(ctx, cl) // the admin client's is cached
+		md, err := metadata(bootstrap)
 		if err == nil && len(md.Brokers) != n {
 			err = fmt.Errorf("brokers %+v, want %d", md.Brokers, n)
 		}
@@ -229,23 +251,40 @@ func waitBrokers(t testing.TB, bootstrap string, n int) {
 	})
 }
 
-// waitLeader waits until the broker at bootstrap names this leader.
-func waitLeader(t testing.TB, bootstrap, topic string, partition, leader int32) {
+// waitPartition waits until a broker at bootstrap shows what is wanted.
+func waitPartition(t testing.TB, bootstrap, topic string, partition int32, want string, good func(leader int32, isr []int32) bool) {
 	t.Helper()
-	cl := cluster.Client(t, bootstrap)
-	defer cl.Close()
 	cluster.Eventually(t, healed, func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		md, err := kadm.NewClient(cl).Metadata(ctx, topic)
+		md, err := metadata(bootstrap, topic)
 		if err != nil {
 			return err
 		}
-		if p := md.Topics[topic].Partitions[partition]; p.Leader != leader {
-			return fmt.Errorf("%s-%d: leader %d of isr %v, want %d", topic, partition, p.Leader, p.ISR, leader)
+		for _, p := range md.Topics[0].Partitions {
+			if isr := slices.Sorted(slices.Values(p.ISR)); p.Partition == partition && p.Leader >= 0 && good(p.Leader, isr) {
+				return nil
+			}
 		}
-		return nil
+		return fmt.Errorf("%s-%d should be %s: %+v", topic, partition, want, md.Topics)
 	})
+}
+
+// waitLeader waits until a broker at bootstrap names this leader.
+func waitLeader(t testing.TB, bootstrap, topic string, partition, leader int32) {
+	t.Helper()
+	waitPartition(t, bootstrap, topic, partition, fmt.Sprint("led by ", leader), func(l int32, _ []int32) bool { return l == leader })
+}
+
+// waitISR waits until the partition has exactly these replicas in sync.
+func waitISR(t testing.TB, bootstrap, topic string, partition int32, ids ...int32) {
+	t.Helper()
+	slices.Sort(ids)
+	waitPartition(t, bootstrap, topic, partition, fmt.Sprint("in sync on ", ids), func(_ int32, isr []int32) bool { return slices.Equal(isr, ids) })
+}
+
+// waitOut waits until the broker isn't in the in-sync set of the partition.
+func waitOut(t testing.TB, bootstrap, topic string, partition, id int32) {
+	t.Helper()
+	waitPartition(t, bootstrap, topic, partition, fmt.Sprint("without ", id), func(_ int32, isr []int32) bool { return !slices.Contains(isr, id) })
 }
 
 // elect makes the preferred replica the leader.
@@ -273,7 +312,8 @@ func elect(t testing.TB, bootstrap, topic string, partition int32) {
 // returns their values.
 func produce(t testing.TB, bootstrap, topic string, partition int32, prefix string, n int) []string {
 	t.Helper()
-	cl := cluster.Client(t, bootstrap, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.RecordDeliveryTimeout(healed))
+	cl := cluster.Client(t, bootstrap, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.RecordDeliveryTimeout(healed),
+		kgo.UnknownTopicRetries(1000)) // a broker may still name the topic that was deleted
 	defer cl.Close()
 	var out []string
 	var rs []*kgo.Record

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
-	"time"
 
 	"tidemark/test/cluster"
 
@@ -15,18 +14,21 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// What changes while replicas of one partition are on both implementations. The
-// Apache Kafka broker has two log directories, and tells the controllers which
-// replica is in which.
-func TestChanges(t *testing.T) {
-	c := cluster.New(t, cluster.Options{Nodes: 3, Settings: []string{"replica.lag.time.max.ms=3000", "broker.session.timeout.ms=30000"}})
+// What happens while replicas of one partition are on both implementations, one
+// thing after the other in one cluster. The Apache Kafka broker has two log
+// directories, and tells the controllers which replica is in which.
+func TestOneCluster(t *testing.T) {
+	c := cluster.New(t, cluster.Options{Nodes: 3, Settings: []string{"replica.lag.time.max.ms=3000", "broker.session.timeout.ms=40000"}})
 	dir := filepath.Join(c.Dir, "apache")
 	a := join(t, c, false, "log.dirs="+dir+","+dir+secondDir, "replica.lag.time.max.ms=3000", "auto.create.topics.enable=true")
+	t.Run("topics and groups made by use", func(t *testing.T) { madeByUse(t, c, a) })
 	t.Run("followers that lag", func(t *testing.T) { followersThatLag(t, c, a) })
 	t.Run("records deleted", func(t *testing.T) { recordsDeleted(t, c, a) })
 	t.Run("reassigned there and back", func(t *testing.T) { reassigned(t, c, a) })
 	t.Run("deleted and made again", func(t *testing.T) { madeAgain(t, c, a) })
-	t.Run("made by use", func(t *testing.T) { madeByUse(t, c, a) })
+	t.Run("old leaders cut their logs", func(t *testing.T) { oldLeadersCut(t, c, a) })
+	t.Run("tools through the Apache Kafka broker", func(t *testing.T) { toolsThrough(t, c, a) })
+	t.Run("coordinators move", func(t *testing.T) { coordinatorsMove(t, c, a) })
 }
 
 // The leader of either kind takes a paused follower of the other out of the
@@ -144,33 +146,6 @@ func madeByUse(t *testing.T, c *cluster.Cluster, a *apache) {
 	}
 	wantOffsets(t, c.Bootstrap(), "first", "by-use", 1)
 	cluster.WaitISR(t, a.addr(), "__consumer_offsets", 3, healed)
-}
-
-// waitISR waits until the partition has exactly these replicas in sync.
-func waitISR(t testing.TB, bootstrap, topic string, partition int32, ids ...int32) {
-	t.Helper()
-	slices.Sort(ids)
-	waitPartition(t, bootstrap, topic, partition, fmt.Sprint("in sync ", ids), func(isr []int32) bool { return slices.Equal(isr, ids) })
-}
-
-func waitPartition(t testing.TB, bootstrap, topic string, partition int32, want string, good func(isr []int32) bool) {
-	t.Helper()
-	cl := cluster.Client(t, bootstrap)
-	defer cl.Close()
-	cluster.Eventually(t, healed, func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		md, err := kadm.NewClient(cl).Metadata(ctx, topic)
-		if err != nil {
-			return err
-		}
-		p := md.Topics[topic].Partitions[partition]
-		got := slices.Sorted(slices.Values(p.ISR))
-		if !good(got) || p.Leader < 0 {
-			return fmt.Errorf("%s-%d: leader %d, in sync %v, want %s", topic, partition, p.Leader, got, want)
-		}
-		return nil
-	})
 }
 
 // reassign gives the partition these replicas and waits until it has no others

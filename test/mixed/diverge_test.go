@@ -14,9 +14,7 @@ import (
 // An old leader comes back with records that nobody else ever had, under a new
 // leader of the other kind that has written others in their place: it cuts its
 // log where the two part (KIP-101, KIP-279), and both hold the same bytes.
-func TestOldLeaderCutsItsLog(t *testing.T) {
-	c := cluster.New(t, cluster.Options{Nodes: 3})
-	a := join(t, c, false)
+func oldLeadersCut(t *testing.T, c *cluster.Cluster, a *apache) {
 	settings := map[string]string{"min.insync.replicas": "1"}
 	create(t, c.Bootstrap(), "forked", settings, []int32{apacheID, 2}, []int32{2, apacheID})
 	all := c.Bootstrap() + "," + a.addr()
@@ -26,7 +24,7 @@ func TestOldLeaderCutsItsLog(t *testing.T) {
 		want[p] = produce(t, all, "forked", p, "before", 50)
 	}
 
-	t.Run("Apache Kafka cuts", func(t *testing.T) {
+	{ // Apache Kafka cuts
 		c.Node(2).Pause()
 		lost := alone(t, a.addr(), 0, apacheID)
 		a.Kill()
@@ -37,10 +35,10 @@ func TestOldLeaderCutsItsLog(t *testing.T) {
 		a.again(c)
 		cluster.WaitISR(t, all, "forked", 2, healed)
 		sameBytes(t, c, a, "forked", 0, 2)
-	})
+	}
 	elect(t, all, "forked", 1)
 	waitLeader(t, all, "forked", 1, 2)
-	t.Run("Tidemark cuts", func(t *testing.T) {
+	{ // Tidemark cuts
 		a.Pause()
 		lost := alone(t, c.Node(2).Addr(), 1, 2)
 		c.Node(2).Kill()
@@ -52,7 +50,7 @@ func TestOldLeaderCutsItsLog(t *testing.T) {
 		c.Node(2).WaitReady()
 		cluster.WaitISR(t, all, "forked", 2, healed)
 		sameBytes(t, c, a, "forked", 1, 2)
-	})
+	}
 	for p := range int32(2) {
 		elect(t, all, "forked", p)
 		for _, from := range []string{c.Bootstrap(), a.addr()} {

@@ -21,22 +21,15 @@ const offsetsPartitions = 5
 
 // A group's coordinator moves between the implementations: offsets that one
 // wrote are read by the other, and the member stays in its group.
-func TestCoordinatorMoves(t *testing.T) {
-	c := cluster.New(t, cluster.Options{Nodes: 3})
-	a := join(t, c, false)
+func coordinatorsMove(t *testing.T, c *cluster.Cluster, a *apache) {
 	all := c.Bootstrap() + "," + a.addr()
-	var replicas [][]int32
-	for range offsetsPartitions {
-		replicas = append(replicas, []int32{apacheID, 1, 2})
-	}
-	create(t, all, "__consumer_offsets", map[string]string{"cleanup.policy": "compact"}, replicas...)
 	create(t, all, "orders", nil, []int32{1, 2, 3}, []int32{apacheID, 2, 3})
-	cluster.WaitISR(t, all, "orders", 2+1, healed)
+	cluster.WaitISR(t, all, "orders", 3, healed)
+	moveOffsets(t, all, 2, apacheID, 1)
 	g := startGroup(t, all, "readers", "orders")
-
-	for i, leader := range []int32{apacheID, 1, apacheID, 2} {
-		move(t, all, "__consumer_offsets", offsetsPartitions, leader, apacheID, 1, 2)
-		waitCoordinator(t, all, "readers", leader)
+	for i, replicas := range [][]int32{{apacheID, 1, 2}, {1, apacheID, 2}, {apacheID, 1, 2}, {2, apacheID, 1}} {
+		moveOffsets(t, all, replicas...)
+		waitCoordinator(t, all, "readers", replicas[0])
 		for p := range int32(2) {
 			produce(t, all, "orders", p, fmt.Sprintf("round-%d", i), 25)
 		}
@@ -46,22 +39,21 @@ func TestCoordinatorMoves(t *testing.T) {
 		t.Errorf("the group was joined %d times: its member should have survived each move", n)
 	}
 
-	t.Run("Apache's tool through Apache's broker", func(t *testing.T) {
-		out := apachekafka.Run(t, apachekafka.Groups, "--bootstrap-server", a.addr(), "--describe", "--group", "readers")
-		if strings.Count(out, " 100 ") < 2 {
-			t.Errorf("want committed offset 100 twice:\n%s", out)
-		}
-		g.stop()
-		out = apachekafka.Run(t, apachekafka.Groups, "--bootstrap-server", a.addr(), "--group", "readers", "--topic", "orders",
-			"--reset-offsets", "--to-offset", "7", "--execute")
-		if strings.Count(out, " 7") < 2 {
-			t.Errorf("reset to 7:\n%s", out)
-		}
-	})
-	move(t, all, "__consumer_offsets", offsetsPartitions, apacheID, apacheID, 1, 2)
+	out := apachekafka.Run(t, apachekafka.Groups, "--bootstrap-server", a.addr(), "--describe", "--group", "readers")
+	if strings.Count(out, " 100 ") < 2 {
+		t.Errorf("want committed offset 100 twice:\n%s", out)
+	}
+	g.stop()
+	out = apachekafka.Run(t, apachekafka.Groups, "--bootstrap-server", a.addr(), "--group", "readers", "--topic", "orders",
+		"--reset-offsets", "--to-offset", "7", "--execute")
+	if strings.Count(out, " 7") < 2 {
+		t.Errorf("reset to 7:\n%s", out)
+	}
+	moveOffsets(t, all, apacheID, 1, 2)
 	waitCoordinator(t, all, "readers", apacheID)
 	wantOffsets(t, all, "readers", "orders", 7, 7)
 	a.Kill()
+	waitOut(t, c.Bootstrap(), "__consumer_offsets", 0, apacheID) // the client asks a coordinator that it once found for minutes
 	wantOffsets(t, c.Bootstrap(), "readers", "orders", 7, 7)
 }
 
@@ -144,33 +136,14 @@ func waitOffsets(t testing.TB, cl *kgo.Client, name, topic string, want ...int64
 	})
 }
 
-// move makes leader the first replica of every partition and elects it.
-func move(t testing.TB, bootstrap, topic string, partitions int32, leader int32, replicas ...int32) {
+// moveOffsets gives every partition of __consumer_offsets these replicas, of
+// which the first leads.
+func moveOffsets(t testing.TB, bootstrap string, replicas ...int32) {
 	t.Helper()
-	order := []int32{leader}
-	for _, r := range replicas {
-		if r != leader {
-			order = append(order, r)
-		}
-	}
-	cl := cluster.Client(t, bootstrap)
-	defer cl.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), healed)
-	defer cancel()
-	var req kadm.AlterPartitionAssignmentsReq
-	for p := range partitions {
-		req.Assign(topic, p, order)
-	}
-	res, err := kadm.NewClient(cl).AlterPartitionAssignments(ctx, req)
-	if err == nil {
-		err = res.Error()
-	}
-	if err != nil {
-		t.Fatalf("moving %s to %v: %v", topic, order, err)
-	}
-	for p := range partitions {
-		elect(t, bootstrap, topic, p)
-		waitLeader(t, bootstrap, topic, p, leader)
+	for p := range int32(offsetsPartitions) {
+		reassign(t, bootstrap, "__consumer_offsets", p, replicas)
+		elect(t, bootstrap, "__consumer_offsets", p)
+		waitLeader(t, bootstrap, "__consumer_offsets", p, replicas[0])
 	}
 }
 

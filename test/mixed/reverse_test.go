@@ -88,7 +88,7 @@ func apacheCluster(t *testing.T, format ...string) (*cluster.Cluster, *apache, *
 		"listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT", "inter.broker.listener.name=PLAINTEXT",
 		"log.dirs=" + a.dir, "offsets.topic.num.partitions=5", "offsets.topic.replication.factor=2",
 		"group.initial.rebalance.delay.ms=0", "num.network.threads=2", "num.io.threads=4", "log.cleaner.dedupe.buffer.size=4194304",
-		"metadata.log.max.record.bytes.between.snapshots=3000", "metadata.max.retention.bytes=1", "broker.session.timeout.ms=3000",
+		"metadata.log.max.record.bytes.between.snapshots=3000", "metadata.max.retention.bytes=1", "broker.session.timeout.ms=4000",
 	}, "\n")+"\n", append([]string{"--standalone"}, format...)...)
 	t.Cleanup(a.checkLog)
 	n := c.Join(1, controllers)

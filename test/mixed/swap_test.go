@@ -40,7 +40,8 @@ func TestSwapInPlace(t *testing.T) {
 		{"killed", n.Kill, func() { a.Kill() }},
 	} {
 		stop.tidemark()
-		waitGoneFromISR(t, c, id)
+		waitOut(t, c.Bootstrap(), "swap", 0, id)
+		waitOut(t, c.Bootstrap(), "swap", 1, id)
 		if a == nil {
 			a = joinAs(t, c, id, n.Dir, false)
 		} else {
@@ -54,19 +55,12 @@ func TestSwapInPlace(t *testing.T) {
 		}
 		same()
 		stop.java()
-		waitGoneFromISR(t, c, id)
+		waitOut(t, c.Bootstrap(), "swap", 0, id)
+		waitOut(t, c.Bootstrap(), "swap", 1, id)
 		n.Start()
 		n.WaitReady()
 		cluster.WaitISR(t, c.Bootstrap(), "swap", 2, healed)
 		check(fmt.Sprint("tidemark-", round))
 		same()
-	}
-}
-
-// waitGoneFromISR waits until the stopped broker is in no in-sync set.
-func waitGoneFromISR(t testing.TB, c *cluster.Cluster, id int32) {
-	t.Helper()
-	for p := range int32(2) {
-		waitPartition(t, c.Bootstrap(), "swap", p, fmt.Sprint("without ", id), func(isr []int32) bool { return !slices.Contains(isr, id) })
 	}
 }
