@@ -36,6 +36,7 @@ type Dir struct {
 	Path    string            `json:"path"`
 	ID      model.DirectoryID `json:"id"`
 	Online  bool              `json:"online"`
+	Full    bool              `json:"full"` // records are refused, reads go on
 	Reason  string            `json:"reason,omitempty"`
 	Free    uint64            `json:"freeBytes"`
 	Total   uint64            `json:"totalBytes"`

@@ -9,6 +9,7 @@ import (
 type LogDir struct {
 	Dir
 	Err         error  // why it is offline; nil if it works
+	Full        bool   // no records are taken, because only the reserve is left
 	Total, Free uint64 // bytes of its file system, as far as Known
 	Known       bool
 	Replicas    []*partition.Partition // by topic and partition
@@ -27,6 +28,7 @@ func (b *Broker) LogDirs() []LogDir {
 		}
 		free, total, err := d.fs.DiskFree(d.Path)
 		out[i].Free, out[i].Total, out[i].Known = free, total, err == nil
+		out[i].Full = err == nil && d.space.isFull(free, total)
 	}
 	for _, h := range b.set.Load().sorted {
 		i := index[h.dir.ID]

@@ -55,7 +55,7 @@ func (s *space) Take(bytes int) error {
 	if err != nil {
 		return nil // a directory that can't be asked shows its failure when it is written to
 	}
-	over := int64(free) - min(s.reserve, int64(total/reserveShare)) - int64(bytes)
+	over := int64(free) - s.kept(total) - int64(bytes)
 	if over < 0 {
 		s.asked = s.now()
 		s.turn(true, journal.DirFull, free, total)
@@ -65,6 +65,17 @@ func (s *space) Take(bytes int) error {
 	s.left.Store(min(over/4, maxUnasked))
 	return nil
 }
+
+// isFull tells whether records are refused: the last ones were, or only the
+// reserve is free.
+func (s *space) isFull(free, total uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.full || int64(free) < s.kept(total)
+}
+
+// kept is the reserve on a disk of that size.
+func (s *space) kept(total uint64) int64 { return min(s.reserve, int64(total/reserveShare)) }
 
 // turn notes that the disk has become full, or isn't any more. The caller holds mu.
 func (s *space) turn(full bool, k journal.Kind, free, total uint64) {

@@ -46,7 +46,13 @@ func TestReserveIsKept(t *testing.T) {
 	if disk.free != 50 || disk.asked > 7 {
 		t.Errorf("%d free after %d questions", disk.free, disk.asked)
 	}
+	if s.isFull(50, 1000) || !s.isFull(49, 1000) {
+		t.Error("shown as full at another mark")
+	}
 	take(1, partition.ErrNoSpace)
+	if !s.isFull(50, 1000) {
+		t.Error("records are refused, and it doesn't show")
+	}
 	disk.free, disk.asked = 900, 0
 	take(1, partition.ErrNoSpace) // asked too shortly before
 	if disk.asked != 0 {

@@ -16,7 +16,6 @@ import (
 	"tidemark/internal/coordinator"
 	"tidemark/internal/fetcher"
 	"tidemark/internal/group"
-	"tidemark/internal/lostfound"
 	"tidemark/internal/metadata"
 	"tidemark/internal/model"
 	"tidemark/internal/observer"
@@ -67,10 +66,7 @@ func openBrokers(o Options, id identity, events *tally, listeners []peer.Listene
 		MaxBytes: c.Replication.FetchResponseMaxBytes, PartitionMaxBytes: c.Replication.FetchMaxBytes,
 		Backoff: c.Replication.FetchBackoff, Timeout: c.Replication.SocketTimeout,
 	})
-	attic, err := lostfound.Open(vfs.OS, filepath.Join(c.StateDir, lostfound.DirName), c.Storage.LostFoundMaxBytes)
-	if err != nil {
-		return nil, err
-	}
+	var err error
 	b.broker, err = broker.Open(broker.Config{
 		Self: c.NodeID, Epoch: func() model.BrokerEpoch { return b.lifecycle.Epoch() }, FS: vfs.OS, Dirs: logDirs(c, id),
 		Listener: c.InterBrokerListener, Defaults: c.Topics.Defaults,
@@ -79,7 +75,6 @@ func openBrokers(o Options, id identity, events *tally, listeners []peer.Listene
 		LagTimeMax: c.Replication.LagTimeMax, HighWatermarks: c.Replication.HighWatermarkCheckpoint,
 		RecoveryPoints: c.Storage.RecoveryPointCheckpoint, Retention: c.Storage.RetentionCheck, InitialDelay: c.Storage.InitialTaskDelay,
 		ProducerExpiry: c.Replication.ProducerIDExpiration, RecoveryThreads: c.Storage.RecoveryThreads, ReserveBytes: c.Storage.ReserveBytes, FetcherLoops: c.Replication.Fetchers,
-		ScrubRate: c.Storage.ScrubRate, LostFound: attic,
 		QuotaSlots: c.Replication.QuotaSlots, QuotaSlot: c.Replication.QuotaSlot,
 	})
 	if err != nil {

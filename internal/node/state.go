@@ -16,7 +16,6 @@ import (
 	"tidemark/internal/model"
 	"tidemark/internal/observer"
 	"tidemark/internal/partition"
-	"tidemark/internal/vfs"
 )
 
 // eventsShown is how many events of the journal a State carries.
@@ -83,22 +82,20 @@ func (n *Node) nodeState(img *metadata.Image) admin.Node {
 		return out
 	}
 	out.BrokerStateIs = n.brk.lifecycle.State().String()
-	online := n.brk.broker.DirIDs()
-	replicas := map[string]int{}
-	for _, p := range n.brk.broker.Partitions() {
-		for _, d := range c.LogDirs {
-			if strings.HasPrefix(p.Log().Dir(), d+"/") {
-				replicas[d]++
-			}
+	for _, d := range n.brk.broker.LogDirs() {
+		dir := admin.Dir{Path: d.Path, ID: d.ID, Online: d.Err == nil, Full: d.Full, Free: d.Free, Total: d.Total, Replica: len(d.Replicas)}
+		switch {
+		case d.Err != nil:
+			dir.Reason = d.Err.Error()
+		case d.Full:
+			dir.Reason = fullDir
 		}
-	}
-	for _, d := range c.LogDirs {
-		dir := admin.Dir{Path: d, ID: n.id.dirs[d], Online: slices.Contains(online, n.id.dirs[d]), Replica: replicas[d]}
-		dir.Free, dir.Total, _ = vfs.OS.DiskFree(d) // zero if it can't be asked: the directory is offline
 		out.Dirs = append(out.Dirs, dir)
 	}
 	return out
 }
+
+const fullDir = "the disk is full: records are refused, reads go on"
 
 func (n *Node) controllerState(img *metadata.Image) admin.Controller {
 	out := admin.Controller{Leader: model.NoBroker}
@@ -282,7 +279,21 @@ func (n *Node) Checks() []admin.Check {
 	add("unfenced", st == observer.Running && !n.brk.lifecycle.Fenced(), "the broker is %s; the controller still has it fenced", st)
 	online := len(n.brk.broker.DirIDs())
 	add("log directories online", online == len(n.o.Config.LogDirs), "%d of %d are online", online, len(n.o.Config.LogDirs))
+	out = append(out, n.spaceCheck())
 	return out
+}
+
+// spaceCheck names full disks. A node that has one is ready all the same: it
+// serves what it has, and goes on when there is space.
+func (n *Node) spaceCheck() admin.Check {
+	c := admin.Check{Name: "disks have space", OK: true}
+	for _, d := range n.brk.broker.LogDirs() {
+		if d.Full {
+			c.Reason += fmt.Sprintf("%s: %s (%d bytes are free); ", d.Path, fullDir, d.Free)
+		}
+	}
+	c.Reason = strings.TrimSuffix(c.Reason, "; ")
+	return c
 }
 
 // Counts implements admin.Counter.
@@ -315,7 +326,6 @@ func (n *Node) Counts() admin.Counts {
 			c.OfflineReplicas++
 		}
 	}
-	c.ScrubbedBytes, c.DamagedRuns, c.DamagedReplicas = n.brk.broker.Scrubbed()
 	n.countFollowing(&c)
 	n.tally.fill(&c)
 	return c

@@ -55,6 +55,9 @@ func TestFullDisk(t *testing.T) {
 	if !errors.Is(refused, kerr.KafkaStorageError) || acked < 60 {
 		t.Fatalf("after %d records: %v, want KAFKA_STORAGE_ERROR", acked, refused)
 	}
+	if code, text, err := n.Get("/readyz?verbose"); err != nil || code != 200 || !strings.Contains(text, "records are refused, reads go on") {
+		t.Errorf("readyz: %d %v\n%s", code, err, text)
+	}
 	parts := map[string]map[int32]kgo.Offset{"orders": {0: kgo.NewOffset().AtStart()}}
 	reader := cluster.Client(t, c.Bootstrap(), kgo.ConsumePartitions(parts))
 	defer reader.Close()
