@@ -26,7 +26,7 @@ func oldLeadersCut(t *testing.T, c *cluster.Cluster, a *apache) {
 
 	{ // Apache Kafka cuts
 		c.Node(2).Pause()
-		lost := alone(t, a.addr(), 0, apacheID)
+		lost := alone(t, a.addr(), "forked", 0, apacheID)
 		a.Kill()
 		c.Node(2).Continue()
 		waitLeader(t, c.Bootstrap(), "forked", 0, 2)
@@ -40,7 +40,7 @@ func oldLeadersCut(t *testing.T, c *cluster.Cluster, a *apache) {
 	waitLeader(t, all, "forked", 1, 2)
 	{ // Tidemark cuts
 		a.Pause()
-		lost := alone(t, c.Node(2).Addr(), 1, 2)
+		lost := alone(t, c.Node(2).Addr(), "forked", 1, 2)
 		c.Node(2).Kill()
 		a.Continue()
 		waitLeader(t, c.Node(1).Addr(), "forked", 1, apacheID)
@@ -63,7 +63,7 @@ func oldLeadersCut(t *testing.T, c *cluster.Cluster, a *apache) {
 
 // alone sends records one by one to a leader whose only follower is paused,
 // with acks=1, and returns their values.
-func alone(t testing.TB, bootstrap string, partition, leader int32) []string {
+func alone(t testing.TB, bootstrap, topic string, partition, leader int32) []string {
 	t.Helper()
 	cl := cluster.Client(t, bootstrap, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.DisableIdempotentWrite(),
 		kgo.RequiredAcks(kgo.LeaderAck()), kgo.RecordDeliveryTimeout(healed))
@@ -71,7 +71,7 @@ func alone(t testing.TB, bootstrap string, partition, leader int32) []string {
 	var out []string
 	for i := range 20 {
 		v := fmt.Sprintf("lost at %d-%d", leader, i)
-		if err := cl.ProduceSync(context.Background(), &kgo.Record{Topic: "forked", Partition: partition, Value: []byte(v)}).FirstErr(); err != nil {
+		if err := cl.ProduceSync(context.Background(), &kgo.Record{Topic: topic, Partition: partition, Value: []byte(v)}).FirstErr(); err != nil {
 			t.Fatal(err)
 		}
 		out = append(out, v)
