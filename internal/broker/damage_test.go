@@ -190,3 +190,77 @@ func TestDamagedLastReplicaStays(t *testing.T) {
 		}
 	})
 }
+
+// What a leader wrote that nobody else had is cut when it follows its
+// successor, and kept in lost and found, with the reason.
+func TestDivergedRecordsAreKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, apply := wired(t, func(c *Config) {
+			store, err := lostfound.Open(c.FS, "state/lost-found", 1<<20)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.LostFound = store
+		})
+		defer closeBoth(n)
+		n[1].apply(t, true, cluster()...)
+		n[2].apply(t, true, cluster()...)
+		apply(topic("a"), part("a", 0, 1, 1, 2))
+		n[1].produce(t, tpOf("a", 0), 10)
+		pass(2 * time.Second)
+		n[2].apply(t, false, leaderIs("a", 0, 2)) // 1 hasn't heard of it
+		n[1].produce(t, tpOf("a", 0), 3)
+		n[2].produce(t, tpOf("a", 0), 5)
+		p, err := n[1].Partition(tpOf("a", 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		gone := raw(t, p)
+		n[1].apply(t, false, leaderIs("a", 0, 2))
+		pass(3 * time.Second)
+		items, err := lostfound.List(n[1].fs, "state/lost-found")
+		if err != nil || len(items) != 1 {
+			t.Fatalf("%v %+v", err, items)
+		}
+		i := items[0]
+		if i.From != 10 || i.To != 13 || i.Cut != 10 || i.HighWatermark != 10 || i.Reason != "diverged" || !i.Whole ||
+			i.TopicID != topicID("a") || len(i.Epochs) != 1 {
+			t.Errorf("%+v", i)
+		}
+		b, err := lostfound.Read(n[1].fs, "state/lost-found", i)
+		if err != nil || len(b) == 0 || !bytes.HasSuffix(gone, b) {
+			t.Errorf("%v, %d bytes kept", err, len(b))
+		}
+		if e, ok := n[1].last(journal.Note); !ok || e.Reason != "kept-in-lost-found" || e.Detail != i.ID {
+			t.Errorf("%+v", e)
+		}
+	})
+}
+
+// A cut goes on when lost and found is broken.
+func TestCutWithoutLostAndFound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, apply := wired(t, func(c *Config) {
+			store, err := lostfound.Open(c.FS, "state/lost-found", 1<<20)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.FS.RemoveAll("state"); err != nil {
+				t.Fatal(err)
+			}
+			c.LostFound = store
+		})
+		defer closeBoth(n)
+		n[1].apply(t, true, cluster()...)
+		n[2].apply(t, true, cluster()...)
+		apply(topic("a"), part("a", 0, 1, 1, 2))
+		n[2].apply(t, false, leaderIs("a", 0, 2))
+		n[1].produce(t, tpOf("a", 0), 3)
+		n[2].produce(t, tpOf("a", 0), 5)
+		n[1].apply(t, false, leaderIs("a", 0, 2))
+		pass(3 * time.Second)
+		if p, err := n[1].Partition(tpOf("a", 0)); err != nil || p.LogEnd() != 5 {
+			t.Errorf("%v, log end %d", err, p.LogEnd())
+		}
+	})
+}

@@ -20,6 +20,9 @@
 //  6. A replica whose log ends below its own high watermark checkpoint has lost
 //     committed records. It doesn't lead before it has them again, or somebody
 //     has accepted the loss.
+//  7. Damaged records are missing records: from their discovery on nobody is given
+//     them. A log is cut for damage only while another broker leads and no
+//     election could choose this replica, and its debt is on disk before the cut.
 //
 // # Ownership
 //
