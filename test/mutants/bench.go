@@ -175,8 +175,8 @@ func (b *bench) test(pkg string) (verdict, error) {
 
 var (
 	seedLine  = regexp.MustCompile(`-run TestCluster -seed=(\d+)\n\s+(.*)`)
-	failLine  = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+) .*\n((?:\s+--- FAIL: (\S+) .*\n)*)\s*(.*)`)
-	wordsLine = regexp.MustCompile(`^\S+\.go:\d+: (.*)`)
+	failLine  = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+) .*\n(?:\s+--- FAIL: (\S+) .*\n)*`)
+	wordsLine = regexp.MustCompile(`^\S+\.go:\d+:\s*`)
 	panicLine = regexp.MustCompile(`(?m)^panic: (.*)`)
 )
 
@@ -189,17 +189,16 @@ func read(out, pkg string, seeds int) (by, event string) {
 	if p := panicLine.FindStringSubmatch(out); p != nil {
 		return "panic (" + pkg + ")", p[1]
 	}
-	f := failLine.FindStringSubmatch(out)
-	if f == nil {
+	at := failLine.FindStringSubmatchIndex(out)
+	if at == nil {
 		return "failure (" + pkg + ")", ""
 	}
-	name, event := f[1], strings.TrimSpace(f[4])
-	if f[3] != "" {
-		name = f[3]
+	name := out[at[2]:at[3]]
+	if at[4] >= 0 {
+		name = out[at[4]:at[5]]
 	}
-	if w := wordsLine.FindStringSubmatch(f[4]); w != nil {
-		event = w[1]
-	}
+	words := strings.TrimSpace(out[at[1]:])
+	event, _, _ = strings.Cut(words[len(wordsLine.FindString(words)):], "\n")
 	return "`" + name + "` (" + pkg + ")", event
 }
 

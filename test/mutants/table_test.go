@@ -66,9 +66,12 @@ func TestVerdictOfOutput(t *testing.T) {
 		"        \tAckedRecordsSurvive: record 5 | lost\n    cluster_test.go:40: go test ./internal/sim -run TestCluster -seed=9\n" +
 		"        \tother\nFAIL\n"
 	unit := "time=x level=WARN\n--- FAIL: TestA (0.00s)\n    --- FAIL: TestA/case (0.00s)\n        a_test.go:4: want 1\nFAIL\n"
+	story := "--- FAIL: TestStories (0.00s)\n    --- FAIL: TestStories/b (0.00s)\n        datadriven.go:1:\n" +
+		"            testdata/b.txt:26:\n            flush\n"
 	for _, tc := range []struct {
 		name, out, by, event string
 	}{
+		{"story", story, "`TestStories/b` (x)", "testdata/b.txt:26:"},
 		{"simulation", sim, "`TestCluster`, 2 of 100 seeds, first 9", "other"},
 		{"unit test", unit, "`TestA/case` (x)", "want 1"},
 		{"panic in a test", "panic: offset 5\n\ngoroutine 1\nFAIL\ttidemark/internal/x\n", "panic (x)", "offset 5"},
