@@ -137,10 +137,10 @@ func (e Event) String() string { // flat switch
 		return e.withReason(fmt.Sprintf("Follower starts at leader epoch %d from offset %d with partition epoch %d,"+
 			" high watermark %d. Current leader is %d", e.LeaderEpoch, e.LogEnd, e.PartitionEpoch, e.HighWatermark, e.Leader))
 	case Truncated:
-		return e.withReason(fmt.Sprintf("Truncating to %d has effect: log end offset was %d, high watermark %d",
+		return e.withReason(fmt.Sprintf("Truncating to %d has effect: log end offset is now %d, high watermark %d",
 			e.Offset, e.LogEnd, e.HighWatermark))
 	case LogReset:
-		return e.withReason(fmt.Sprintf("Truncate and start at offset %d, log end offset was %d", e.Offset, e.LogEnd))
+		return e.withReason(fmt.Sprintf("Truncate and start at offset %d, log end offset is now %d", e.Offset, e.LogEnd))
 	case UncleanLogLoss:
 		return e.withReason(fmt.Sprintf("Log ends at %d, below its own high watermark checkpoint %d", e.LogEnd, e.Offset))
 	case DirOffline:

@@ -132,7 +132,8 @@ func (b *brokers) openObserver(o Options, id identity, events *tally, local obse
 	if local != nil {
 		cfg.Source, cfg.Store = local, observer.NewMemoryStore()
 	} else {
-		store, saved, err := observer.OpenDiskStore(vfs.OS, filepath.Join(c.MetadataDir, metadataDirName), o.Log.With("logger", "observer"))
+		store, saved, err := observer.OpenDiskStore(vfs.OS, filepath.Join(c.MetadataDir, metadataDirName), observer.DiskOptions{
+			SnapshotBytes: c.Quorum.SnapshotBytes, SegmentBytes: c.Quorum.SegmentBytes, Log: o.Log.With("logger", "observer")})
 		if err != nil {
 			return err
 		}

@@ -20,12 +20,19 @@ import (
 
 const (
 	snapshotSuffix = ".checkpoint"
-	// snapshotEvery is how many bytes of new records make a snapshot due:
-	// metadata.log.max.record.bytes.between.snapshots.
-	snapshotEvery = 20 << 20
-	// segmentBytes of the metadata log; whole segments below a snapshot go.
-	segmentBytes = 64 << 20
+	// defaultSegmentBytes of the metadata log; whole segments below a snapshot go.
+	defaultSegmentBytes = 64 << 20
 )
+
+// DiskOptions configure a DiskStore; zero values take the defaults.
+type DiskOptions struct {
+	// SnapshotBytes of new records make a snapshot due; 20 MiB:
+	// metadata.log.max.record.bytes.between.snapshots.
+	SnapshotBytes int64
+	// SegmentBytes is the size of the log's segments; at most 64 MiB count.
+	SegmentBytes int64
+	Log          *slog.Logger
+}
 
 // DiskStore keeps the metadata log of a node without the controller role.
 type DiskStore struct {
@@ -34,29 +41,35 @@ type DiskStore struct {
 	log      *commitlog.Log
 	snapshot SnapshotID // newest; End 0 if none
 	since    int64      // bytes appended after it
-	logger   *slog.Logger
+	o        DiskOptions
 }
 
 // OpenDiskStore opens dir, which is __cluster_metadata-0 in the metadata log
 // dir, and returns what it holds. Contents that can't be used are dropped: the
 // controllers have them.
-func OpenDiskStore(fsys vfs.FS, dir string, log *slog.Logger) (*DiskStore, Saved, error) {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
+func OpenDiskStore(fsys vfs.FS, dir string, o DiskOptions) (*DiskStore, Saved, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
 	}
-	d := &DiskStore{fs: fsys, dir: dir, logger: log}
+	if o.SnapshotBytes <= 0 {
+		o.SnapshotBytes = 20 << 20
+	}
+	if o.SegmentBytes <= 0 || o.SegmentBytes > defaultSegmentBytes {
+		o.SegmentBytes = defaultSegmentBytes
+	}
+	d := &DiskStore{fs: fsys, dir: dir, o: o}
 	saved, err := d.open()
 	if err == nil {
 		return d, saved, nil
 	}
-	log.Warn("local metadata log is unusable and will be read again", "dir", dir, "error", err)
+	o.Log.Warn("local metadata log is unusable and will be read again", "dir", dir, "error", err)
 	if d.log != nil {
 		err = errors.Join(err, d.log.Close(false))
 	}
 	if rmErr := fsys.RemoveAll(dir); rmErr != nil {
 		return nil, Saved{}, errors.Join(err, rmErr)
 	}
-	d = &DiskStore{fs: fsys, dir: dir, logger: log}
+	d = &DiskStore{fs: fsys, dir: dir, o: o}
 	saved, err = d.open()
 	return d, saved, err
 }
@@ -77,8 +90,8 @@ func (d *DiskStore) open() (Saved, error) {
 		return Saved{}, err
 	}
 	c := commitlog.DefaultConfig()
-	c.SegmentBytes, c.Delete, c.Compact = segmentBytes, false, false
-	d.log, err = commitlog.Open(commitlog.Options{FS: d.fs, Dir: d.dir, Config: c, Log: d.logger})
+	c.SegmentBytes, c.Delete, c.Compact = d.o.SegmentBytes, false, false
+	d.log, err = commitlog.Open(commitlog.Options{FS: d.fs, Dir: d.dir, Config: c, Log: d.o.Log})
 	if err != nil {
 		return Saved{}, err
 	}
@@ -216,7 +229,7 @@ func (d *DiskStore) writeSnapshot(id SnapshotID, file []byte) error {
 // Applied writes a snapshot when enough records have come since the last one,
 // and drops the segments below it.
 func (d *DiskStore) Applied(img *metadata.Image) error {
-	if d.since < snapshotEvery || img.Offset < d.snapshot.End {
+	if d.since < d.o.SnapshotBytes || img.Offset < d.snapshot.End {
 		return nil
 	}
 	id := SnapshotID{End: img.Offset + 1, Epoch: img.Epoch}

@@ -189,7 +189,7 @@ func stores(t *testing.T, fn func(*testing.T, Store)) {
 					fn(t, NewMemoryStore())
 					return
 				}
-				d, _, err := OpenDiskStore(vfs.NewMem(), "d/__cluster_metadata-0", nil)
+				d, _, err := OpenDiskStore(vfs.NewMem(), "d/__cluster_metadata-0", DiskOptions{})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -315,7 +315,7 @@ func TestDiskStoreSurvivesARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fs, q := vfs.NewMem(), newQuorum()
 		start := func() (*Observer, *watcher, *DiskStore) {
-			s, saved, err := OpenDiskStore(fs, "d", nil)
+			s, saved, err := OpenDiskStore(fs, "d", DiskOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -337,7 +337,7 @@ func TestDiskStoreSurvivesARestart(t *testing.T) {
 			t.Fatalf("first fetch after the restart: %+v", f)
 		}
 		// A snapshot of its own replaces the log; then a damaged one, and the node reads all again.
-		s.since = snapshotEvery
+		s.since = s.o.SnapshotBytes
 		q.add(true, topic("c"))
 		after(time.Second)
 		o.Close()
