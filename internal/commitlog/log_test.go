@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"tidemark/internal/model"
@@ -195,10 +196,18 @@ func TestAppendLargerThanSegment(t *testing.T) {
 
 // A failed write or sync stops the log for good (invariant 7).
 func TestDiskErrorIsFinal(t *testing.T) {
-	for _, kind := range []vfs.OpKind{vfs.OpWrite, vfs.OpSync} {
-		boom, broken := errors.New("boom"), false
+	for _, tc := range []struct {
+		kind vfs.OpKind
+		of   string // end of the name of the files that fail
+	}{
+		{vfs.OpWrite, ""},
+		{vfs.OpSync, ""},
+		{vfs.OpSync, logSuffix}, // the batches only: no other file's sync tells
+		{vfs.OpSyncDir, ""},
+	} {
+		boom, broken, kind := errors.New("boom"), false, tc.kind
 		fsys := vfs.NewFaulty(newMem(t), func(op vfs.Op) error {
-			if broken && op.Kind == kind {
+			if broken && op.Kind == kind && strings.HasSuffix(op.Name, tc.of) {
 				return boom
 			}
 			return nil
