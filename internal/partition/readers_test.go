@@ -36,6 +36,18 @@ func TestReadCommitted(t *testing.T) {
 		if h.p.HighWatermark() != hw || h.p.LastStable() != lso {
 			t.Fatalf("hw %d lso %d, want %d and %d", h.p.HighWatermark(), h.p.LastStable(), hw, lso)
 		}
+		for isolation, end := range []model.Offset{ReadUncommitted: hw, ReadCommitted: lso} {
+			f, err := h.p.Fetch(Fetch{
+				Replica: -1, CurrentEpoch: -1, LastFetchedEpoch: -1, MaxBytes: 1 << 20, Isolation: Isolation(isolation),
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f.Slice.Next != end {
+				t.Fatalf("isolation %d reads up to %d, want %d", isolation, f.Slice.Next, end)
+			}
+			f.Slice.Release()
+		}
 	}
 	h.append(Append{}, "plain") // 0
 	send(data(0), producer.Client)

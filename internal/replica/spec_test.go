@@ -265,6 +265,12 @@ func TestFollowerFlushGate(t *testing.T) {
 	if f.FetchOffset() != 9 {
 		t.Fatal(f.FetchOffset())
 	}
+	// What was cut and written again is other records: they aren't on disk yet.
+	f.Truncated(0, 5, ReasonDiverged, t0)
+	f.Appended(9)
+	if f.FetchOffset() != 5 {
+		t.Fatal(f.FetchOffset())
+	}
 }
 
 func TestHotPathDoesNotAllocate(t *testing.T) {
