@@ -28,10 +28,9 @@ func serveCreateTopics(ctx context.Context, s controllerSubmitter, msg kmsg.Requ
 		ot := kmsg.NewCreateTopicsResponseTopic()
 		ot.Topic, ot.ErrorCode, ot.ErrorMessage = t.Name, codeOf(t.Code), messageOf(t.Result)
 		ot.NumPartitions, ot.ReplicationFactor = t.Partitions, t.ReplicationFactor
+		ot.Configs = []kmsg.CreateTopicsResponseTopicConfig{}
 		if !t.Failed() {
-			if !req.ValidateOnly {
-				ot.TopicID = t.ID
-			}
+			ot.TopicID = t.ID // of a dry run, too, as in Kafka
 			ot.Configs = createdConfigs(t.Configs)
 		}
 		out.Topics = append(out.Topics, ot)

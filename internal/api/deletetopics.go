@@ -16,7 +16,19 @@ func serveDeleteTopics(ctx context.Context, s controllerSubmitter, msg kmsg.Requ
 	req := msg.(*kmsg.DeleteTopicsRequest)
 	out := kmsg.NewPtrDeleteTopicsResponse()
 	r := &controller.DeleteTopics{}
-	for _, ref := range deletions(req) {
+	refs := deletions(req)
+	named := make(map[controller.TopicRef]int, len(refs))
+	for _, ref := range refs {
+		named[ref]++
+	}
+	for _, ref := range refs {
+		if n := named[ref]; n > 1 { // answered once, and not deleted
+			out.Topics = append(out.Topics, undeleted(req.Version, ref, kerr.InvalidRequest.Code, "The topic is named more than once."))
+			named[ref] = 0
+			continue
+		} else if n == 0 {
+			continue
+		}
 		if ref.Name != "" && !ref.ID.IsZero() {
 			out.Topics = append(out.Topics, undeleted(req.Version, ref, kerr.InvalidRequest.Code,
 				"You may not specify both topic name and topic id."))

@@ -93,7 +93,7 @@ func (a *fetchAPI) handle(c *Call) {
 // It returns with Serve held.
 func (op *fetchOp) open(req *wire.FetchRequest, c *Call, d *drain) error {
 	byID := c.Header.Version >= 13
-	if req.SessionEpoch > session.InitialEpoch {
+	if req.SessionEpoch != session.InitialEpoch && req.SessionEpoch != session.FinalEpoch {
 		s, err := op.a.Sessions.Find(req.SessionID, req.SessionEpoch, byID, c.Now)
 		if err != nil {
 			return err
@@ -147,10 +147,15 @@ func (op *fetchOp) name(req *wire.FetchRequest) {
 			p := &t.Partitions[k]
 			key.Partition = p.Index
 			op.s.Name(key, session.Position{
-				Offset: p.Offset, CurrentEpoch: p.CurrentEpoch, LastFetchedEpoch: p.LastFetchedEpoch,
-				LogStart: p.LogStart, MaxBytes: p.MaxBytes,
+				// Every negative epoch means none, here but not in ListOffsets.
+				Offset: p.Offset, CurrentEpoch: max(p.CurrentEpoch, model.NoLeaderEpoch),
+				LastFetchedEpoch: max(p.LastFetchedEpoch, model.NoLeaderEpoch),
+				LogStart:         p.LogStart, MaxBytes: p.MaxBytes,
 			})
 		}
+	}
+	if op.full { // nothing to forget
+		return
 	}
 	for i := range req.Forgotten {
 		t := &req.Forgotten[i]

@@ -73,6 +73,12 @@ func (a *metadataAPI) handle(c *Call) {
 	if req.IncludeTopicAuthorizedOperations && req.Version >= 8 {
 		q.operations = topicOperations
 	}
+	if bad := q.misuse(req); bad != nil { // nothing else is said
+		resp.Topics, resp.Brokers, resp.ClusterID, resp.ControllerID = bad, nil, nil, int32(model.NoBroker)
+		resp.AuthorizedOperations = noOperations
+		c.Reply(resp)
+		return
+	}
 	var missing []string
 	resp.Topics, missing = q.topics(req)
 	if a.creator != nil && len(missing) > 0 && (req.AllowAutoTopicCreation || req.Version < 4) {
@@ -100,9 +106,6 @@ func (q *metadataQuery) topics(req *kmsg.MetadataRequest) (out []kmsg.MetadataRe
 		slices.SortFunc(out, func(a, b kmsg.MetadataResponseTopic) int { return cmp.Compare(*a.Topic, *b.Topic) })
 		return out, nil
 	}
-	if bad := q.misuse(req); bad != nil {
-		return bad, nil
-	}
 	byID := slices.ContainsFunc(req.Topics, func(t kmsg.MetadataRequestTopic) bool { return t.TopicID != [16]byte{} })
 	seen := make(map[string]bool, len(req.Topics))
 	for _, want := range req.Topics {
@@ -127,10 +130,10 @@ func (q *metadataQuery) topics(req *kmsg.MetadataRequest) (out []kmsg.MetadataRe
 		case t != nil:
 			out = append(out, q.topic(t))
 		case !validTopicName(*want.Topic):
-			out = append(out, q.failed(want.Topic, want.TopicID, kerr.InvalidTopicException))
+			out = append(out, q.refused(want, kerr.InvalidTopicException))
 		default:
 			missing = append(missing, *want.Topic)
-			out = append(out, q.failed(want.Topic, want.TopicID, kerr.UnknownTopicOrPartition))
+			out = append(out, q.refused(want, kerr.UnknownTopicOrPartition))
 		}
 	}
 	return out, missing
@@ -161,6 +164,14 @@ func (q *metadataQuery) failed(name *string, id [16]byte, err *kerr.Error) kmsg.
 		t.IsInternal = isInternal(*name)
 	}
 	t.AuthorizedOperations = noOperations
+	return t
+}
+
+// refused is failed for a topic that was asked for by name: Kafka says what the
+// client might do with it, if only it existed.
+func (q *metadataQuery) refused(want kmsg.MetadataRequestTopic, err *kerr.Error) kmsg.MetadataResponseTopic {
+	t := q.failed(want.Topic, want.TopicID, err)
+	t.AuthorizedOperations = q.operations
 	return t
 }
 

@@ -169,18 +169,29 @@ func (op *produced) failed(out *wire.ProducePartitionResult, t *metadata.Topic, 
 	var invalid *record.InvalidError
 	switch {
 	case errors.As(err, &invalid):
-		out.Message = invalid.Reason
+		if out.Message = invalid.Reason; invalid.Framing {
+			out.LogStart = model.NoOffset
+		}
 		for _, r := range invalid.Records {
 			out.RecordErrors = append(out.RecordErrors, wire.RecordError{Index: r.Index, Message: r.Message})
 		}
 	case out.Error == kerr.InvalidRecord.Code || out.Error == kerr.InvalidTimestamp.Code:
 		out.Message = err.Error()
-	case out.Error != kerr.UnknownServerError.Code:
+	case out.Error == kerr.CorruptMessage.Code:
+		out.Message, out.LogStart = err.Error(), model.NoOffset
+	case out.Error != kerr.UnknownServerError.Code && !refusedByProducerState(out.Error):
 		out.LogStart = model.NoOffset
 	}
 	if out.Error == kerr.NotLeaderForPartition.Code {
 		out.Leader = op.hints.leader(t, out.Index)
 	}
+}
+
+// refusedByProducerState tells the errors that the log itself found: they carry
+// its start, as Kafka's do.
+func refusedByProducerState(code int16) bool {
+	return code == kerr.OutOfOrderSequenceNumber.Code || code == kerr.InvalidProducerEpoch.Code ||
+		code == kerr.InvalidTxnState.Code
 }
 
 // park waits for the high watermarks. It runs when the drain has performed what

@@ -31,6 +31,9 @@ func (d Defaults) Inherited(img *metadata.Image, def TopicConfig) (string, Confi
 		}
 	}
 	if v, ok := d.Static[def.Name]; ok {
+		if v == def.Default { // a node fills in what its file doesn't say
+			return v, SourceDefault
+		}
 		return v, SourceStatic
 	}
 	return def.Default, SourceDefault

@@ -35,6 +35,7 @@ type RecordError struct {
 // ErrInvalid or ErrInvalidTimestamp.
 type InvalidError struct {
 	Reason  string
+	Framing bool          // the payload isn't one batch of version 2: no log was asked
 	Records []RecordError // the offending records, if single ones are; at most maxRecordErrors
 	class   error
 }
@@ -49,6 +50,12 @@ func (e *InvalidError) Error() string {
 
 // Unwrap returns ErrInvalidTimestamp or ErrInvalid.
 func (e *InvalidError) Unwrap() error { return e.class }
+
+func notOneBatch(format string, args ...any) *InvalidError {
+	e := invalidf(format, args...)
+	e.Framing = true
+	return e
+}
 
 func invalidf(format string, args ...any) *InvalidError {
 	return &InvalidError{Reason: fmt.Sprintf(format, args...), class: ErrInvalid}

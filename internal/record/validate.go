@@ -66,9 +66,9 @@ func frameProduced(p []byte, r Rules) (Batch, error) {
 	b, rest, err := Next(p)
 	switch {
 	case errors.Is(err, ErrShort):
-		return nil, invalidf("no whole record batch in %d bytes", len(p))
+		return nil, notOneBatch("no whole record batch in %d bytes", len(p))
 	case err != nil && len(p) > posMagic && (p[posMagic] == 0 || p[posMagic] == 1):
-		return nil, invalidf("record batch with magic %d, only 2 is accepted", p[posMagic])
+		return nil, notOneBatch("record batch with magic %d, only 2 is accepted", p[posMagic])
 	case err != nil:
 		return nil, err
 	}
@@ -80,7 +80,7 @@ func frameProduced(p []byte, r Rules) (Batch, error) {
 	}
 	switch _, _, err := Next(rest); {
 	case err == nil:
-		return nil, invalidf("more than one record batch")
+		return nil, notOneBatch("more than one record batch")
 	case !errors.Is(err, ErrShort):
 		return nil, err
 	}
@@ -144,23 +144,25 @@ func checkRecords(b Batch, c cursor, r *Rules) (maxTimestamp int64, err error) {
 	oldest, newest := timestampRange(r)
 	rejects := rejects{oldest: oldest, newest: newest}
 	claims := b.LogAppendTime() && !r.AllowControl
-	if claims && r.LogAppendTime {
-		rejects.appendTime(0)
-	}
+	limited := !r.LogAppendTime && !r.AllowControl
 	for i := range count {
 		s, ok := c.record()
 		if !ok {
 			return 0, brokenRecord(&c, i, count)
 		}
 		ts := base + s.timestampDelta
+		if b.LogAppendTime() {
+			ts = b.MaxTimestamp() // the time of all its records
+		}
 		maxTimestamp = max(maxTimestamp, ts)
 		if s.offsetDelta != i {
 			rejects.offset(i, s.offsetDelta)
 		} else if r.Compacted && !s.hasKey {
 			rejects.key(i)
-		} else if (ts < oldest || ts > newest) && ts != NoTimestamp {
+		} else if limited && ts != NoTimestamp && (r.Now-ts > r.TimestampBeforeMax || ts-r.Now > r.TimestampAfterMax) {
+			// Differences may overflow: an absurd time is refused either way.
 			rejects.timestamp(i, ts)
-		} else if claims && ts == NoTimestamp && !r.LogAppendTime {
+		} else if claims && (ts == NoTimestamp || r.LogAppendTime) {
 			rejects.appendTime(i)
 		}
 	}

@@ -144,9 +144,9 @@ func TestValidate(t *testing.T) {
 func TestClaimedAppendTimeIsTakenBack(t *testing.T) {
 	b, err := Validate(patch(t, func(b Batch) {
 		put16(posAttributes, attrAppendTime)(b)
-		put64(posMaxTimestamp, 1)(b)
+		put64(posMaxTimestamp, 1)(b) // Kafka believes it, as the time of all records
 	}), open())
-	if err != nil || b.LogAppendTime() || b.MaxTimestamp() <= 1 || b.CheckCRC() != nil {
+	if err != nil || b.LogAppendTime() || b.MaxTimestamp() != 1 || b.CheckCRC() != nil {
 		t.Fatalf("%v, append time %v, max %d, crc %v", err, b.LogAppendTime(), b.MaxTimestamp(), b.CheckCRC())
 	}
 	var bl Builder
@@ -325,5 +325,21 @@ func TestXerialStreamsMayBeConcatenated(t *testing.T) {
 	payload := compressXerial(compressXerial(nil, plain[:3]), plain[3:])
 	if _, err := Validate(rawPayload(Snappy, payload), open()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Times so absurd that differences to the clock overflow are refused, and every
+// record of a batch that claims the leader's time on a topic that stamps it.
+func TestAbsurdTimes(t *testing.T) {
+	rules := Rules{Now: 1_700_000_000_000, TimestampBeforeMax: math.MaxInt64, TimestampAfterMax: 3_600_000}
+	p := patch(t, put64(posBaseTimestamp, math.MinInt64+5))
+	if _, err := Validate(p, rules); !errors.Is(err, ErrInvalidTimestamp) {
+		t.Errorf("a time at the beginning of all numbers: %v", err)
+	}
+	rules.LogAppendTime = true
+	_, err := Validate(patch(t, put16(posAttributes, attrAppendTime)), rules)
+	var inv *InvalidError
+	if !errors.As(err, &inv) || len(inv.Records) != int(Batch(p).Count()) {
+		t.Errorf("claimed append time: %v, want an error for each record", err)
 	}
 }

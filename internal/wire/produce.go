@@ -53,7 +53,11 @@ func (p *ProduceRequest) Decode(version int16, body []byte) error {
 	}
 	p.Acks = r.int16()
 	p.TimeoutMillis = r.int32()
-	for n := r.count(flexible, 6); n > 0 && !r.bad; n-- {
+	topicSize := 6 // of a topic without name and partitions
+	if flexible {
+		topicSize = 3
+	}
+	for n := r.count(flexible, topicSize); n > 0 && !r.bad; n-- {
 		t := ProduceTopic{first: len(p.parts)}
 		if version >= 13 {
 			t.ID = r.uuid()
