@@ -31,6 +31,7 @@ var throttles = []string{
 // tunable are broker settings that no topic inherits and that package broker
 // applies while it runs.
 var tunable = []string{
+	"log.cleaner.backoff.ms", "log.cleaner.dedupe.buffer.size", "log.cleaner.io.max.bytes.per.second", "log.cleaner.threads",
 	"num.recovery.threads.per.data.dir", "num.replica.fetchers", "producer.id.expiration.ms",
 	"transaction.partition.verification.enable",
 }

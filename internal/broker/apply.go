@@ -116,6 +116,7 @@ func (b *Broker) deleteReplica(h *hosted) {
 	tp := h.p.TP()
 	delay := h.p.Log().Config().FileDeleteDelay
 	_ = h.p.Close(false) // its files are about to go
+	b.cleaners.forget(h.p)
 	perform(h.p)
 	if h.dir.offline.Load() {
 		return

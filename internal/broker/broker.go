@@ -91,6 +91,11 @@ type Config struct {
 	FetcherLoops      int              // num.replica.fetchers; 1
 	ScrubRate         int64            // tidemark.scrub.bytes.per.second; 0: no scrub
 	LostFound         *lostfound.Store // keeps what is cut; nil: nothing
+	NoCleaner         bool             // log.cleaner.enable=false
+	Cleaners          int              // log.cleaner.threads; 0 means 1, below 0 none
+	CleanerBackoff    time.Duration    // log.cleaner.backoff.ms; 15 s
+	CleanerRate       float64          // log.cleaner.io.max.bytes.per.second; 0: no limit
+	DedupeBytes       int64            // log.cleaner.dedupe.buffer.size; 128 MiB
 	QuotaSlots        int              // replication.quota.window.num; 11
 	QuotaSlot         time.Duration    // replication.quota.window.size.seconds; 1 s
 	VerifyTxns        bool             // transaction.partition.verification.enable
@@ -107,6 +112,9 @@ func (c *Config) setDefaults() {
 	c.ProducerExpiry = cmp.Or(c.ProducerExpiry, 24*time.Hour)
 	c.RecoveryThreads = cmp.Or(c.RecoveryThreads, 2)
 	c.FetcherLoops = cmp.Or(c.FetcherLoops, 1)
+	c.Cleaners = cmp.Or(c.Cleaners, 1)
+	c.CleanerBackoff = cmp.Or(c.CleanerBackoff, 15*time.Second)
+	c.DedupeBytes = cmp.Or(c.DedupeBytes, 128<<20)
 	c.QuotaSlots = cmp.Or(c.QuotaSlots, 11)
 	c.QuotaSlot = cmp.Or(c.QuotaSlot, time.Second)
 	c.RetryBackoff = cmp.Or(c.RetryBackoff, 50*time.Millisecond)
@@ -157,6 +165,7 @@ type Broker struct {
 	tuned  atomic.Pointer[settings]
 
 	leaderQuota, followerQuota *throttle
+	cleaners                   *cleaners
 
 	apply struct {
 		sync.Mutex
@@ -186,6 +195,7 @@ func Open(cfg Config) (*Broker, error) {
 	b.alter = newAlterQueue(b)
 	b.dirq = newAssignQueue(b)
 	b.repairs = newRepairs(b)
+	b.cleaners = newCleaners(b)
 	for _, d := range cfg.Dirs {
 		ld, err := openDir(cfg.FS, d)
 		if err != nil {

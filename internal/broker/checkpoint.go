@@ -13,6 +13,9 @@ import (
 func (b *Broker) FlushedLowered(p *partition.Partition) {
 	if h := b.set.Load().byName[p.TP()]; h != nil && h.p == p {
 		b.writeRecoveryPoints(h.dir)
+		if h.p.Log().Config().Compact {
+			b.writeCleanOffsets(h.dir)
+		}
 	}
 }
 

@@ -38,7 +38,7 @@ type logDir struct {
 	why       error // of offline; set before it
 
 	// What the checkpoints said at start.
-	highWatermarks, recoveryPoints, logStarts map[model.TopicPartition]model.Offset
+	highWatermarks, recoveryPoints, logStarts, cleanOffsets map[model.TopicPartition]model.Offset
 
 	writing sync.Mutex // one writer of checkpoints at a time
 	flushes *flushQueue
@@ -74,7 +74,9 @@ func openDir(fsys vfs.FS, d Dir) (*logDir, error) {
 	if err != nil {
 		ld.why = err
 		ld.offline.Store(true)
+		return ld, nil
 	}
+	ld.readCleanOffsets()
 	return ld, nil
 }
 
@@ -267,7 +269,7 @@ func (b *Broker) openReplica(d *logDir, tp model.TopicPartition, id model.TopicI
 		TP: tp, TopicID: id, Self: b.cfg.Self, Settings: c.settings,
 		LogOptions: commitlog.Options{
 			FS: d.fs, Dir: path.Join(d.Path, tp.String()), Config: c.log, LogStart: d.logStarts[tp],
-			RecoveryPoint: d.recoveryPoints[tp], Clean: d.clean, Now: b.cfg.Now, Log: b.cfg.Log,
+			RecoveryPoint: d.recoveryPoints[tp], Cleaned: d.cleanOffsets[tp], Clean: d.clean, Now: b.cfg.Now, Log: b.cfg.Log,
 		},
 		HighWatermark: promised, Now: b.cfg.Now, Brokers: b, Sender: b, Storage: b, Keeper: b, Space: d.space, Quota: b.leaderQuota, Journal: b.cfg.Events, Logger: b.cfg.Log,
 	})
@@ -298,6 +300,7 @@ func (b *Broker) createReplica(d *logDir, tp model.TopicPartition, id model.Topi
 	delete(d.highWatermarks, tp) // of an earlier topic of this name
 	delete(d.recoveryPoints, tp)
 	delete(d.logStarts, tp)
+	delete(d.cleanOffsets, tp)
 	return b.openReplica(d, tp, id, mp, img)
 }
 

@@ -32,7 +32,7 @@
 // # Files
 //
 // In each log dir: replication-offset-checkpoint (high watermarks),
-// recovery-point-offset-checkpoint, log-start-offset-checkpoint,
+// recovery-point-offset-checkpoint, log-start-offset-checkpoint, cleaner-offset-checkpoint,
 // .kafka_cleanshutdown, .lock, meta.properties and one directory per replica, as
 // Kafka has them.
 package broker

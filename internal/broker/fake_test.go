@@ -96,6 +96,9 @@ func (s *story) AlterPartitions(_ context.Context, _ model.BrokerID, _ model.Bro
 ) (peer.AlterPartitionsResult, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.alter == nil {
+		return peer.AlterPartitionsResult{Code: peer.CodeNotController}, nil
+	}
 	return s.alter(ps)
 }
 

@@ -17,6 +17,10 @@ type settings struct {
 	verifyTxns      bool          // transaction.partition.verification.enable
 	leaderRate      int64         // leader.replication.throttled.rate
 	followerRate    int64         // follower.replication.throttled.rate
+	cleaners        int           // log.cleaner.threads; 0 with log.cleaner.enable=false
+	cleanerBackoff  time.Duration // log.cleaner.backoff.ms
+	cleanerRate     float64       // log.cleaner.io.max.bytes.per.second
+	dedupeBytes     int64         // log.cleaner.dedupe.buffer.size
 }
 
 // settings resolves them: a dynamic value of this broker goes before one of all
@@ -31,6 +35,13 @@ func (b *Broker) settings(img *metadata.Image) *settings {
 		verifyTxns:      b.cfg.VerifyTxns,
 		leaderRate:      l.rate(leaderRate),
 		followerRate:    l.rate(followerRate),
+		cleaners:        int(min(l.atLeast(0, "log.cleaner.threads", int64(max(b.cfg.Cleaners, 0))), maxCleaners)),
+		cleanerBackoff:  max(l.millis("log.cleaner.backoff.ms", b.cfg.CleanerBackoff.Milliseconds()), time.Millisecond),
+		cleanerRate:     l.float("log.cleaner.io.max.bytes.per.second", b.cfg.CleanerRate),
+		dedupeBytes:     l.int("log.cleaner.dedupe.buffer.size", b.cfg.DedupeBytes),
+	}
+	if b.cfg.NoCleaner {
+		s.cleaners = 0
 	}
 	if l.has("transaction.partition.verification.enable") {
 		s.verifyTxns = l.bool("transaction.partition.verification.enable")
@@ -61,6 +72,8 @@ func (b *Broker) tune(img *metadata.Image) {
 	if now.followerRate != was.followerRate {
 		b.followerQuota.setRate(now.followerRate)
 	}
+	b.cleaners.throttle.SetRate(rateOrNone(now.cleanerRate))
+	b.cleaners.resize(now.cleaners)
 	if now.fetchers != was.fetchers {
 		if err := b.cfg.Fetchers.Resize(now.fetchers); err != nil {
 			e := journal.New(journal.Note)

@@ -180,6 +180,7 @@ func (b *Broker) Close(clean bool, epoch model.BrokerEpoch) {
 		d.flushes.stop()
 	}
 	b.leaderQuota.stop()
+	b.cleaners.end()
 	b.cfg.Fetchers.Close()
 	var wg sync.WaitGroup
 	for _, d := range b.dirs {
@@ -209,6 +210,7 @@ func (b *Broker) closeDir(d *logDir, clean bool, epoch model.BrokerEpoch) {
 	}
 	b.writeRecoveryPoints(d)
 	b.writeLogStarts(d)
+	b.writeCleanOffsets(d)
 	b.writeHighWatermarks(d)
 	d.writing.Lock()
 	defer d.writing.Unlock()

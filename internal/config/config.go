@@ -103,6 +103,11 @@ type Storage struct {
 	LogStartCheckpoint      time.Duration
 	RetentionCheck          time.Duration
 	InitialTaskDelay        time.Duration
+	Cleaner                 bool          // log.cleaner.enable
+	Cleaners                int           // log.cleaner.threads
+	CleanerBackoff          time.Duration // log.cleaner.backoff.ms
+	CleanerRate             float64       // log.cleaner.io.max.bytes.per.second
+	DedupeBytes             int64         // log.cleaner.dedupe.buffer.size
 }
 
 // Topics holds what a topic without an override of its own gets.

@@ -50,14 +50,7 @@ func (c *Config) timers(v values) {
 		LeaderRebalanceInterval: scaled(v.int64("leader.imbalance.check.interval.seconds"), time.Second),
 		UncleanInterval:         v.millis("unclean.leader.election.interval.ms"),
 	}
-	c.Storage = Storage{
-		ReserveBytes:            v.int64("tidemark.log.dir.reserve.bytes"),
-		RecoveryThreads:         v.int("num.recovery.threads.per.data.dir"),
-		RecoveryPointCheckpoint: v.millis("log.flush.offset.checkpoint.interval.ms"),
-		LogStartCheckpoint:      v.millis("log.flush.start.offset.checkpoint.interval.ms"),
-		RetentionCheck:          v.millis("log.retention.check.interval.ms"),
-		InitialTaskDelay:        v.millis("log.initial.task.delay.ms"),
-	}
+	c.storage(v)
 	c.Groups = Groups{
 		InitialRebalanceDelay: v.millis("group.initial.rebalance.delay.ms"),
 		MinSession:            v.millis("group.min.session.timeout.ms"),
@@ -70,6 +63,22 @@ func (c *Config) timers(v values) {
 		OffsetsRetentionCheck: v.millis("offsets.retention.check.interval.ms"),
 		OffsetsCommitTimeout:  v.millis("offsets.commit.timeout.ms"),
 		OffsetMetadataMax:     v.int("offset.metadata.max.bytes"),
+	}
+}
+
+func (c *Config) storage(v values) {
+	c.Storage = Storage{
+		ReserveBytes:            v.int64("tidemark.log.dir.reserve.bytes"),
+		RecoveryThreads:         v.int("num.recovery.threads.per.data.dir"),
+		RecoveryPointCheckpoint: v.millis("log.flush.offset.checkpoint.interval.ms"),
+		LogStartCheckpoint:      v.millis("log.flush.start.offset.checkpoint.interval.ms"),
+		RetentionCheck:          v.millis("log.retention.check.interval.ms"),
+		InitialTaskDelay:        v.millis("log.initial.task.delay.ms"),
+		Cleaner:                 v.bool("log.cleaner.enable"),
+		Cleaners:                v.int("log.cleaner.threads"),
+		CleanerBackoff:          v.millis("log.cleaner.backoff.ms"),
+		CleanerRate:             v.float("log.cleaner.io.max.bytes.per.second"),
+		DedupeBytes:             v.int64("log.cleaner.dedupe.buffer.size"),
 	}
 }
 

@@ -45,6 +45,11 @@ func (v values) int(name string) int { return int(v.int64(name)) }
 
 func (v values) bool(name string) bool { return strings.EqualFold(v.raw(name), "true") }
 
+func (v values) float(name string) float64 {
+	f, _ := strconv.ParseFloat(v.raw(name), 64) // checked
+	return f
+}
+
 func (v values) list(name string) []string { return splitList(v.raw(name)) }
 
 // millis reads a number of milliseconds; values beyond what a Duration holds

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -75,6 +76,8 @@ func openBrokers(o Options, id identity, events *tally, listeners []peer.Listene
 		LagTimeMax: c.Replication.LagTimeMax, HighWatermarks: c.Replication.HighWatermarkCheckpoint,
 		RecoveryPoints: c.Storage.RecoveryPointCheckpoint, Retention: c.Storage.RetentionCheck, InitialDelay: c.Storage.InitialTaskDelay,
 		ProducerExpiry: c.Replication.ProducerIDExpiration, RecoveryThreads: c.Storage.RecoveryThreads, ReserveBytes: c.Storage.ReserveBytes, FetcherLoops: c.Replication.Fetchers,
+		NoCleaner: !c.Storage.Cleaner, Cleaners: cmp.Or(c.Storage.Cleaners, -1), CleanerBackoff: c.Storage.CleanerBackoff,
+		CleanerRate: c.Storage.CleanerRate, DedupeBytes: c.Storage.DedupeBytes,
 		QuotaSlots: c.Replication.QuotaSlots, QuotaSlot: c.Replication.QuotaSlot,
 	})
 	if err != nil {
