@@ -472,6 +472,20 @@ func TestListOffsetAfterAnElection(t *testing.T) {
 	}
 }
 
+// An epoch begins when its leader is elected, not with its first record: before
+// that it answers where the one before it ended (KAFKA-7415).
+func TestEpochWithoutRecords(t *testing.T) {
+	h := newHost(t)
+	h.lead(0, 1)
+	h.append(Append{}, "a", "b")
+	h.lead(2, 1)
+	for e, want := range map[model.LeaderEpoch]replica.EpochEnd{0: {Epoch: 0, End: 2}, 1: {Epoch: 0, End: 2}, 2: {Epoch: 2, End: 2}} {
+		if got, err := h.p.EpochEnd(e, -1, false); err != nil || got != want {
+			t.Errorf("epoch %d: %+v, %v, want %+v", e, got, err, want)
+		}
+	}
+}
+
 func TestEpochEnds(t *testing.T) {
 	h := newHost(t)
 	h.lead(0, 1)
