@@ -227,6 +227,29 @@ func TestRoleAndEpochFencing(t *testing.T) {
 	}
 }
 
+// After a restart the metadata's past must not make a replica lead in an epoch
+// that its log is beyond: the beginning of every later epoch would be forgotten,
+// and followers that hold its records cut off for ever.
+func TestNoLeadershipOfThePast(t *testing.T) {
+	h := newHost(t)
+	h.lead(3, 1)
+	h.append(Append{Epoch: 3}, "a")
+	h.lead(5, 1)
+	h.append(Append{Epoch: 5}, "b")
+	want := h.p.Log().Epochs()
+	if err := h.p.Close(true); err != nil {
+		t.Fatal(err)
+	}
+	h.open(true, 0)
+	if err := h.p.BecomeLeader(State{Leader: 1, LeaderEpoch: 4, Replicas: []model.BrokerID{1}, ISR: []model.BrokerID{1}}); !errors.Is(err, ErrFencedEpoch) {
+		t.Errorf("leader in epoch 4: %v", err)
+	}
+	h.lead(5, 1)
+	if got := h.p.Log().Epochs(); !slices.Equal(got, want) {
+		t.Errorf("epochs %v, want %v", got, want)
+	}
+}
+
 // What waits under a leadership is lost with it, and what is added too late,
 // too, even if this replica leads again by then.
 func TestLeadershipLostWhileWaiting(t *testing.T) {

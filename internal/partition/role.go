@@ -61,6 +61,11 @@ func (p *Partition) BecomeLeader(s State) error {
 	if err := p.admitState(s); err != nil {
 		return err
 	}
+	// Metadata of the past: to begin an old epoch at the log end would erase where
+	// the later ones began, and every follower would be told that it diverged.
+	if latest, ok := p.log.LatestEpoch(); ok && s.LeaderEpoch < latest {
+		return fmt.Errorf("%s: metadata of epoch %d, the log is at %d: %w", p.tp, s.LeaderEpoch, latest, ErrFencedEpoch)
+	}
 	// The epoch begins at the log end, before any append: an epoch without
 	// records still answers where the one before it ended (KAFKA-7415).
 	end := p.log.End()

@@ -50,6 +50,9 @@
 //  9. A node whose WAL is empty never votes under an identity that voted before:
 //     the Raft id is a hash of directory.id and of a number drawn when the WAL
 //     was created. See docs/design/0001-quorum-formation.md.
+//  10. This node's own observer is told no high watermark before the log, which is
+//     cut at open, is again as long as it was: its broker would live through its
+//     own past, and lead in epochs that its replicas' logs are beyond.
 //
 // # WAL format
 //

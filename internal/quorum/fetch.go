@@ -93,6 +93,9 @@ func (n *Node) tryFetch(p *posted, f MetadataFetch) (res MetadataFetchResult, wa
 		return res, true
 	}
 	res.HighWatermark, res.LogStart = p.end, p.start
+	if f.Local && p.end < n.ml.known {
+		res.HighWatermark = model.NoOffset // invariant 10
+	}
 	if id, ok := n.needsSnapshot(p, f); ok {
 		res.Snapshot = &id
 		return res, false

@@ -42,6 +42,9 @@ type mlog struct {
 	fs  vfs.FS
 	dir string
 	log *commitlog.Log
+	// known is where the log ended before it was cut at open: what lies below is
+	// committed, and this node's broker may have acted on it (invariant 10).
+	known model.Offset
 
 	mu struct {
 		sync.Mutex
@@ -69,7 +72,7 @@ func openLog(cfg *Config, ckpt checkpoint, fresh bool) (*mlog, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.log = l
+	m.log, m.known = l, l.End()
 	if _, some := m.latest(math.MaxInt64); fresh && (l.End() > 0 || some) {
 		err = fmt.Errorf("log [%d, %d): %w", l.Start(), l.End(), ErrForeignLog)
 	} else {

@@ -300,3 +300,39 @@ func TestSnapshotInstall(t *testing.T) {
 }
 
 func configOf(n *Node) string { return n.Image().TopicConfig("t")["k"] }
+
+// A killed node's log is cut at its next start and built again. Until it is as
+// long as it was, the node's own observer is told no high watermark: its broker
+// would take each step of its own past for the present (invariant 10).
+func TestOwnPastIsNotThePresent(t *testing.T) {
+	bubble(t, 1, func(c *cluster) {
+		c.start(1)
+		l := c.leader()
+		for i := range 20 {
+			c.propose(l, name(i))
+		}
+		was := l.View().LogEnd
+		c.disks[1] = c.disks[1].CrashClone(100, 1) // as kill -9: all that was written is there
+		l.cancel()
+		l.wg.Wait()
+		n := c.open(1)
+		if end := n.View().LogEnd; end >= was {
+			t.Fatalf("the log wasn't cut: it ends at %d, before at %d; the test tests nothing", end, was)
+		}
+		local := MetadataFetch{Local: true, CurrentEpoch: n.View().Epoch}
+		if r := n.Fetch(context.Background(), local); r.HighWatermark != model.NoOffset {
+			t.Errorf("high watermark %d of a log that ends at %d, before at %d: %v", r.HighWatermark, n.View().LogEnd, was, r.Err)
+		}
+		c.net.mu.Lock()
+		c.net.nodes[1] = n
+		c.net.mu.Unlock()
+		n.Start()
+		c.eventually("the whole log", 5*time.Second, func() bool {
+			r := n.Fetch(context.Background(), MetadataFetch{Local: true, CurrentEpoch: n.View().Epoch})
+			if r.HighWatermark != model.NoOffset && r.HighWatermark < was {
+				t.Fatalf("high watermark %d, before %d", r.HighWatermark, was)
+			}
+			return r.HighWatermark >= was
+		})
+	})
+}
