@@ -222,20 +222,17 @@ func (p *producerClient) answered(s *sending, err error, r produced) {
 	}
 }
 
-// outOfOrder: either one before it is still on its way, or it was written and
-// the leader has forgotten so, because a producer snapshot holds only the last
-// batch, as Kafka's does. If neither is true, a record was lost.
+// outOfOrder: one before it is still on its way. If none is, a record was lost,
+// or the leader has forgotten that it has this one: producers send at most as
+// many batches at once as a leader remembers, over a restart, too.
 func (p *producerClient) outOfOrder(s *sending, err error, r produced) {
 	switch {
 	case p.queue[0] != s || r.late:
 		p.w.rare.hit(OutOfOrderRetried)
 	case p.w.check.isCommitted(p.tp, p.pid, s.seq):
-		p.w.rare.hit(DuplicateForgotten)
-		if at := p.w.check.ledger(p.tp).where[producerSeq{p.pid, s.seq}]; at >= r.rebuilt {
-			p.w.fail("producer %d: batch %d of %s at %d is not known as a duplicate, producers were rebuilt at %d: %v",
-				p.pid, s.seq, p.tp, at, r.rebuilt, err)
-		}
-		s.done = true
+		at := p.w.check.ledger(p.tp).where[producerSeq{p.pid, s.seq}]
+		p.w.fail("producer %d: batch %d of %s at %d is not known as a duplicate, producers were rebuilt at %d: %v",
+			p.pid, s.seq, p.tp, at, r.rebuilt, err)
 	case r.have: // not committed yet
 	default:
 		p.w.fail("producer %d: first unacknowledged batch %d of %s is out of order: %v", p.pid, s.seq, p.tp, err)

@@ -29,7 +29,6 @@ const (
 	ProposalLost
 	SnapshotInstalled
 	DuplicateAnswered
-	DuplicateForgotten
 	OutOfOrderRetried
 	UnderMinISR
 	ISRShrunk
@@ -48,7 +47,7 @@ var eventNames = [events]string{
 	"candidate-ineligible", "alter-partition-retried", "alter-partition-stale", "out-of-range-reset",
 	"election-during-expansion", "expansion-trapped", "leader-cut-from-controller", "fetch-fenced", "controller-failover",
 	"proposal-committed-answer-lost", "proposal-lost", "snapshot-installed", "duplicate-answered",
-	"duplicate-forgotten", "out-of-order-retried", "under-min-isr", "isr-shrunk", "isr-expanded", "zombie-leader", "leader-epoch-skipped",
+	"out-of-order-retried", "under-min-isr", "isr-shrunk", "isr-expanded", "zombie-leader", "leader-epoch-skipped",
 	"registration-refused-duplicate", "controlled-shutdown", "reassigned", "consumer-of-follower",
 }
 
