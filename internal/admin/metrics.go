@@ -21,6 +21,8 @@ type Counts struct {
 	LeaderCount, PartitionCount, OfflineReplicas      int
 	UnderReplicated, UnderMinISR, AtMinISR, Reassigns int
 	ActiveController                                  bool
+	ScrubbedBytes, DamagedRuns                        int64 // read and compared with checksums; runs of bad batches found
+	DamagedReplicas                                   int   // not healed yet
 }
 
 // Counter gives a node's own counters.
@@ -77,6 +79,9 @@ var nodeMetrics = []metric{
 	counter("kafka_server_brokertopicmetrics_failedproducerequests_total", topicMetrics+"FailedProduceRequestsPerSec", func(c Counts) float64 { return float64(c.FailedProduceRequests) }),
 	counter("kafka_server_brokertopicmetrics_failedfetchrequests_total", topicMetrics+"FailedFetchRequestsPerSec", func(c Counts) float64 { return float64(c.FailedFetchRequests) }),
 	gauge("kafka_controller_kafkacontroller_activecontrollercount", "kafka.controller:type=KafkaController,name=ActiveControllerCount", func(c Counts) float64 { return truth(c.ActiveController) }),
+	counter("tidemark_scrubbed_bytes_total", "bytes of closed segments read in the background and compared with their checksums", func(c Counts) float64 { return float64(c.ScrubbedBytes) }),
+	counter("tidemark_damaged_runs_total", "runs of damaged batches found on the disk", func(c Counts) float64 { return float64(c.DamagedRuns) }),
+	gauge("tidemark_damaged_replicas", "replicas with damaged records that have not been fetched again yet", func(c Counts) float64 { return float64(c.DamagedReplicas) }),
 	counter("kafka_controller_controllerstats_uncleanleaderelections_total", "kafka.controller:type=ControllerStats,name=UncleanLeaderElectionsPerSec", func(c Counts) float64 { return float64(c.UncleanElections) }),
 }
 

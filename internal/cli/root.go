@@ -72,7 +72,7 @@ func newRoot(env Env) *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return UsageError{fmt.Errorf("%w (see %s --help)", err, c.CommandPath())}
 	})
-	root.AddCommand(newServer(env), newStorage(env), newDev(env), newVersion(env), newLogdump(env), newPartitions(env), newReplicas(env), newGenerate(env))
+	root.AddCommand(newServer(env), newStorage(env), newDev(env), newVersion(env), newLogdump(env), newLostFound(env), newPartitions(env), newReplicas(env), newGenerate(env))
 	root.AddCommand(clientCommands(env)...)
 	return root
 }

@@ -99,6 +99,8 @@ type Quorum struct {
 type Storage struct {
 	RecoveryThreads         int
 	ReserveBytes            int64 // tidemark.log.dir.reserve.bytes
+	ScrubRate               int64 // tidemark.scrub.bytes.per.second
+	LostFoundMaxBytes       int64 // tidemark.lostfound.max.bytes
 	RecoveryPointCheckpoint time.Duration
 	LogStartCheckpoint      time.Duration
 	RetentionCheck          time.Duration

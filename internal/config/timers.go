@@ -69,6 +69,8 @@ func (c *Config) timers(v values) {
 func (c *Config) storage(v values) {
 	c.Storage = Storage{
 		ReserveBytes:            v.int64("tidemark.log.dir.reserve.bytes"),
+		ScrubRate:               v.int64("tidemark.scrub.bytes.per.second"),
+		LostFoundMaxBytes:       v.int64("tidemark.lostfound.max.bytes"),
 		RecoveryThreads:         v.int("num.recovery.threads.per.data.dir"),
 		RecoveryPointCheckpoint: v.millis("log.flush.offset.checkpoint.interval.ms"),
 		LogStartCheckpoint:      v.millis("log.flush.start.offset.checkpoint.interval.ms"),

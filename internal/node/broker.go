@@ -17,6 +17,7 @@ import (
 	"tidemark/internal/coordinator"
 	"tidemark/internal/fetcher"
 	"tidemark/internal/group"
+	"tidemark/internal/lostfound"
 	"tidemark/internal/metadata"
 	"tidemark/internal/model"
 	"tidemark/internal/observer"
@@ -67,7 +68,10 @@ func openBrokers(o Options, id identity, events *tally, listeners []peer.Listene
 		MaxBytes: c.Replication.FetchResponseMaxBytes, PartitionMaxBytes: c.Replication.FetchMaxBytes,
 		Backoff: c.Replication.FetchBackoff, Timeout: c.Replication.SocketTimeout,
 	})
-	var err error
+	attic, err := lostfound.Open(vfs.OS, filepath.Join(c.StateDir, lostfound.DirName), c.Storage.LostFoundMaxBytes)
+	if err != nil {
+		return nil, err
+	}
 	b.broker, err = broker.Open(broker.Config{
 		Self: c.NodeID, Epoch: func() model.BrokerEpoch { return b.lifecycle.Epoch() }, FS: vfs.OS, Dirs: logDirs(c, id),
 		Listener: c.InterBrokerListener, Defaults: c.Topics.Defaults,
@@ -78,6 +82,7 @@ func openBrokers(o Options, id identity, events *tally, listeners []peer.Listene
 		ProducerExpiry: c.Replication.ProducerIDExpiration, RecoveryThreads: c.Storage.RecoveryThreads, ReserveBytes: c.Storage.ReserveBytes, FetcherLoops: c.Replication.Fetchers,
 		NoCleaner: !c.Storage.Cleaner, Cleaners: cmp.Or(c.Storage.Cleaners, -1), CleanerBackoff: c.Storage.CleanerBackoff,
 		CleanerRate: c.Storage.CleanerRate, DedupeBytes: c.Storage.DedupeBytes,
+		ScrubRate: c.Storage.ScrubRate, LostFound: attic,
 		QuotaSlots: c.Replication.QuotaSlots, QuotaSlot: c.Replication.QuotaSlot,
 	})
 	if err != nil {

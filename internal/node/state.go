@@ -326,6 +326,7 @@ func (n *Node) Counts() admin.Counts {
 			c.OfflineReplicas++
 		}
 	}
+	c.ScrubbedBytes, c.DamagedRuns, c.DamagedReplicas = n.brk.broker.Scrubbed()
 	n.countFollowing(&c)
 	n.tally.fill(&c)
 	return c

@@ -242,9 +242,12 @@ func walkHelp(t *testing.T, b *strings.Builder, path []string, short string) {
 // meanings of our own settings; a setting without one fails the test.
 var meanings = map[string]string{
 	"tidemark.http.listener":          "address of health, metrics, JSON and page; `none` turns it off. A busy default address moves to the next free port up to 9699, a busy configured one is an error",
-	"tidemark.state.dir":              "own files: the replication journal. Default: the first log directory's name with `.tidemark` added; never inside a log directory",
+	"tidemark.state.dir":              "own files: the replication journal, lost and found. Default: the first log directory's name with `.tidemark` added; never inside a log directory",
 	"tidemark.fast.failure.detection": "fence a broker at once when all its connections break and a probe of its listener is refused; `false` waits for `broker.session.timeout.ms` as Kafka does",
 	"tidemark.journal.max.bytes":      "limit of the journal's two files together",
+	"tidemark.scrub.bytes.per.second": "rate at which each log directory's closed segments are read in the background and compared with their checksums; 0 turns it off. A pass takes at least as long as one over 1 GiB",
+	"tidemark.log.dir.reserve.bytes":  "space that records leave free on the disk of each log directory, at most a twentieth of it: below it they are refused, and reads go on",
+	"tidemark.lostfound.max.bytes":    "limit of what is kept of records that a truncation or a repair removed, in `lost-found` under `tidemark.state.dir`; the oldest go first, 0 keeps nothing",
 }
 
 func settingTable(t *testing.T) string {
