@@ -128,7 +128,7 @@ func (c *cleaners) take() (best *hosted) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.mu.busy[best.p] { // another cleaner was quicker
+	if c.mu.busy[best.p] || now.Before(c.mu.spoilt[best.p]) { // another cleaner was quicker
 		return nil
 	}
 	c.mu.busy[best.p] = true
@@ -153,6 +153,9 @@ func (c *cleaners) compact(h *hosted, stop <-chan struct{}) {
 		Bound: bound(h.p), Now: c.b.cfg.Now(), MapBytes: c.mapBytes(),
 		Producers: func() []commitlog.ProducerTail { return tails(h.p) }, Throttle: c.throttle, Stop: stop,
 	})
+	if err != nil {
+		c.failed(h, err)
+	}
 	c.mu.Lock()
 	delete(c.mu.busy, h.p)
 	if err == nil {
@@ -160,7 +163,6 @@ func (c *cleaners) compact(h *hosted, stop <-chan struct{}) {
 	}
 	c.mu.Unlock()
 	if err != nil {
-		c.failed(h, err)
 		return
 	}
 	c.compacts.Add(1)
@@ -199,12 +201,24 @@ func (c *cleaners) failed(h *hosted, err error) {
 	case errors.Is(err, commitlog.ErrCorrupt):
 		c.b.Suspect(h.p, h.p.Log().FirstDirty(), partition.SuspectRead)
 	}
-	c.mu.Lock()
-	c.mu.spoilt[h.p] = c.b.cfg.Now().Add(spoiltFor)
-	c.mu.Unlock()
+	if !c.spoil(h.p) {
+		return
+	}
 	e := c.b.event(journal.Note, h.p.TP(), "uncleanable", "not compacted for "+spoiltFor.String()+": "+err.Error())
 	e.Dir = h.dir.Path
 	c.b.cfg.Events.Emit(e)
+}
+
+// spoil has p left alone for a while; false if it is already.
+func (c *cleaners) spoil(p *partition.Partition) bool {
+	now := c.b.cfg.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now.Before(c.mu.spoilt[p]) {
+		return false
+	}
+	c.mu.spoilt[p] = now.Add(spoiltFor)
+	return true
 }
 
 // Cleaning says how many compactions were completed, and which hosted logs are
