@@ -7,7 +7,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 COMMIT  := $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X tidemark/internal/cli.version=$(VERSION) -X tidemark/internal/cli.commit=$(COMMIT)
 GO      ?= go
-SEEDS   ?= 300
+SEEDS   ?= 2000
 FUZZTIME ?= 20s
 
 .PHONY: build deps dev test test-long test-race check sim mutants fuzz conformance bench bench-micro bench-kafka generate clean
@@ -37,8 +37,12 @@ check:
 test-race:
 	$(GO) test -race -tags invariants ./internal/...
 
+# Schedules of the simulator: SEEDS=1000000 of them from SIM_FIRST on, or for
+# SIM_DURATION=1h. An interrupt ends it with a summary.
 sim:
-	$(GO) test ./internal/sim -run TestCluster -seeds=$(SEEDS) -timeout 0 -count=1 -v
+	$(GO) test -c -o bin/sim.test ./internal/sim
+	./bin/sim.test -test.run 'TestCluster$$' -test.timeout 0 -test.v -progress=10s -seeds=$(SEEDS) \
+		$(if $(SIM_DURATION),-for=$(SIM_DURATION)) $(if $(SIM_FIRST),-first=$(SIM_FIRST))
 
 fuzz:
 	@scripts/fuzz $(FUZZTIME)

@@ -2,19 +2,22 @@ package sim
 
 import (
 	"flag"
-	"runtime"
-	"sync"
-	"sync/atomic"
+	"runtime/debug"
 	"testing"
 	"time"
 )
 
 var (
-	seedsFlag    = flag.Int("seeds", 300, "how many schedules to run, from seed 1")
+	seedsFlag    = flag.Int("seeds", 300, "how many schedules to run")
 	seedFlag     = flag.Uint64("seed", 0, "run only this seed, with its log")
 	firstFlag    = flag.Uint64("first", 1, "first seed of the run")
-	progressFlag = flag.Bool("progress", false, "report after every 100 seeds")
+	forFlag      = flag.Duration("for", 0, "run seeds for this long, however many they are")
+	progressFlag = flag.Duration("progress", 0, "report this often, 0: never")
+	violations   = flag.Int("violations", 10, "end the run after so many violations")
 )
+
+// rareSeeds is how many schedules must have brought about every rare event.
+const rareSeeds = 2000
 
 // TestCluster runs whole clusters under faults. Each failure prints the command
 // that runs its seed again, with a log of what happened.
@@ -23,34 +26,18 @@ func TestCluster(t *testing.T) {
 		one(t, *seedFlag)
 		return
 	}
-	var next, ran atomic.Uint64
-	next.Store(*firstFlag - 1)
-	last := *firstFlag - 1 + uint64(*seedsFlag)
-	var mu sync.Mutex
-	var rare Rare
-	start := time.Now()
-	var wg sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) {
-		wg.Go(func() {
-			for seed := next.Add(1); seed <= last; seed = next.Add(1) {
-				w := NewWorld(seed, false)
-				err := w.Run()
-				mu.Lock()
-				if err != nil {
-					t.Errorf("go test ./internal/sim -run TestCluster -seed=%d\n\t%v", seed, err)
-				}
-				rare.Add(w.rare)
-				mu.Unlock()
-				if n := ran.Add(1); *progressFlag && n%100 == 0 {
-					t.Logf("%d seeds, %.0f a second", n, float64(n)/time.Since(start).Seconds())
-				}
-			}
-		})
+	defer debug.SetGCPercent(debug.SetGCPercent(800)) // worlds are small and short-lived
+	r := campaign{first: *firstFlag, seeds: *seedsFlag, limit: *forFlag, every: *progressFlag, violationsMax: *violations}
+	if r.limit > 0 {
+		r.seeds = 0
 	}
-	wg.Wait()
-	t.Logf("%d seeds, %.0f a second\n%s", *seedsFlag, float64(*seedsFlag)/time.Since(start).Seconds(), rare)
-	if missing := rare.Missing(); len(missing) > 0 && *seedsFlag >= 300 {
-		t.Errorf("never happened in %d seeds: %v", *seedsFlag, missing)
+	r.failed = func(seed uint64, err error) {
+		t.Errorf("go test ./internal/sim -run TestCluster -seed=%d\n\t%v", seed, err)
+	}
+	r.run()
+	t.Logf("%s\n%s", r.summary(), r.rare)
+	if missing := r.rare.Missing(); len(missing) > 0 && r.done >= rareSeeds {
+		t.Errorf("never happened in %d seeds: %v", r.done, missing)
 	}
 }
 
@@ -73,5 +60,19 @@ func TestSameSeedSameTrace(t *testing.T) {
 			t.Errorf("seed %d: %x after %d events (%v), then %x after %d (%v)",
 				seed, a.Hash(), a.steps, errA, b.Hash(), b.steps, errB)
 		}
+	}
+}
+
+// TestCampaign runs few seeds, and ends early when it is told to.
+func TestCampaign(t *testing.T) {
+	r := campaign{first: 1, seeds: 4}
+	r.run()
+	if r.done != 4 || r.broken != 0 {
+		t.Errorf("%d seeds done, %d violations, want 4 and 0", r.done, r.broken)
+	}
+	r = campaign{first: 1, limit: time.Nanosecond}
+	r.run()
+	if r.done != 0 {
+		t.Errorf("%d seeds done after the time was up", r.done)
 	}
 }

@@ -120,9 +120,9 @@ func (t *network) latency() int64 {
 	return s.LatencyMin + t.w.upTo(s.LatencyMax)
 }
 
-// send delivers fn to the present life of to, over a connection that client
+// send delivers e to the present life of to, over a connection that client
 // made. // invariant 3
-func (t *network) send(c *conn, client, from, to *node, kind string, fn func()) {
+func (t *network) send(c *conn, client, from, to *node, e event) {
 	w := t.w
 	if w.now < c.dead {
 		return
@@ -137,24 +137,25 @@ func (t *network) send(c *conn, client, from, to *node, kind string, fn func()) 
 	}
 	at := max(w.now+t.latency(), c.last[way])
 	c.last[way] = at
-	gen := c.gen
-	w.after(at-w.now, to, kind, func() {
+	gen, fn := c.gen, e.fn
+	e.n, e.fn = to, func() {
 		if c.gen == gen {
 			fn()
 		}
-	})
+	}
+	w.schedule(at-w.now, e)
 }
 
 // call sends a request and waits for its answer. serve runs at to and answers
 // at most once, at any time; done runs at from, exactly once, if from lives.
-func (w *World) call(from, to *node, p purpose, kind string, timeout int64,
+func (w *World) call(from, to *node, p purpose, kind string, wait int64,
 	serve func(reply func(any)), done func(resp any, err error)) {
 	t, k := &w.net, &call{from: from, life: from.life, done: done}
 	c := t.conn(from, to, p)
-	w.after(timeout, from, kind+" timeout", func() { k.finish(nil, errTimeout) })
+	w.schedule(wait, event{n: from, kind: kind, phase: timeout, call: k, fn: func() { k.finish(nil, errTimeout) }})
 	if !to.up {
 		if !t.isCut(from, to) && !t.isCut(to, from) {
-			w.after(t.latency(), from, kind+" refused", func() { k.finish(nil, errRefused) })
+			w.schedule(t.latency(), event{n: from, kind: kind, phase: refused, fn: func() { k.finish(nil, errRefused) }})
 		}
 		return
 	}
@@ -163,11 +164,11 @@ func (w *World) call(from, to *node, p purpose, kind string, timeout int64,
 	}
 	c.calls = append(c.calls, k)
 	life := from.life
-	t.send(c, from, from, to, kind, func() {
+	t.send(c, from, from, to, event{kind: kind, fn: func() {
 		serve(func(resp any) {
 			if from.life == life {
-				t.send(c, from, to, from, kind+" answer", func() { k.finish(resp, nil) })
+				t.send(c, from, to, from, event{kind: kind, phase: answer, fn: func() { k.finish(resp, nil) }})
 			}
 		})
-	})
+	}})
 }

@@ -1,9 +1,7 @@
 package sim
 
 import (
-	"container/heap"
 	"fmt"
-	"hash/fnv"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -31,37 +29,30 @@ type node struct {
 // event is something that happens at a time. Without a node it happens to the
 // world: faults, checks, the modelled quorum.
 type event struct {
-	at   int64
-	seq  uint64
-	n    *node
-	life int
-	kind string
-	fn   func()
+	n     *node
+	life  int
+	kind  string
+	phase phase
+	call  *call // it is dropped once that is over; nil: never
+	fn    func()
 }
 
-type eventHeap []event
+// phase tells the events of one call apart.
+type phase byte
 
-func (h eventHeap) Len() int { return len(h) }
-func (h eventHeap) Less(i, j int) bool {
-	return h[i].at < h[j].at || h[i].at == h[j].at && h[i].seq < h[j].seq
-}
-func (h eventHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-func (h *eventHeap) Push(x any)   { *h = append(*h, x.(event)) }
-func (h *eventHeap) Pop() any {
-	old := *h
-	e := old[len(old)-1]
-	old[len(old)-1] = event{}
-	*h = old[:len(old)-1]
-	return e
-}
+const (
+	single phase = iota
+	answer
+	timeout
+	refused
+)
 
 // World is one simulated cluster. // invariant 1
 type World struct {
 	seed   uint64
 	rng    *rand.Rand
 	now    int64
-	seq    uint64
-	events eventHeap
+	events schedule
 	hash   uint64
 	steps  int
 	log    *strings.Builder // nil: no log
@@ -114,7 +105,7 @@ func (w *World) Run() (err error) {
 			err = fmt.Errorf("panic at %s: %v\n%s", w.clock(), p, stack())
 		}
 	}()
-	for w.err == nil && !w.done && len(w.events) > 0 {
+	for w.err == nil && !w.done && !w.events.empty() {
 		w.step()
 		if w.steps++; w.steps > maxSteps {
 			w.fail("the world does not come to rest: %d events", w.steps)
@@ -128,8 +119,11 @@ func (w *World) Run() (err error) {
 
 // step runs one event. // invariant 2
 func (w *World) step() {
-	e := heap.Pop(&w.events).(event)
-	w.now = e.at
+	at, e := w.events.pop()
+	w.now = at
+	if e.call != nil && e.call.over {
+		return
+	}
 	if n := e.n; n != nil {
 		if !n.up || n.life != e.life {
 			return
@@ -139,7 +133,7 @@ func (w *World) step() {
 			return
 		}
 	}
-	w.trace(e)
+	w.trace(&e)
 	e.fn()
 	w.settle()
 }
@@ -154,18 +148,23 @@ func (w *World) settle() {
 	w.check.settleAcks()
 }
 
-func (w *World) trace(e event) {
-	h := fnv.New64a()
+func (w *World) trace(e *event) {
+	h := w.hash
+	for i := range len(e.kind) {
+		h = (h ^ uint64(e.kind[i])) * fnvPrime
+	}
 	id := 0
 	if e.n != nil {
 		id = e.n.id
 	}
-	fmt.Fprintf(h, "%d %d %s", e.at, id, e.kind)
-	w.mix(h.Sum64())
+	h = (h ^ uint64(w.now)) * fnvPrime
+	w.hash = (h ^ uint64(id)<<8 ^ uint64(e.phase)) * fnvPrime
 }
 
+const fnvPrime = 1099511628211
+
 // mix adds a value to the hash of the trace.
-func (w *World) mix(v uint64) { w.hash = (w.hash ^ v) * 1099511628211 }
+func (w *World) mix(v uint64) { w.hash = (w.hash ^ v) * fnvPrime }
 
 // Hash identifies what has happened so far.
 func (w *World) Hash() uint64 { return w.hash }
@@ -205,12 +204,15 @@ func (w *World) time() time.Time { return epoch0.Add(time.Duration(w.now)) }
 
 // after schedules fn for this life of n; n may be nil.
 func (w *World) after(d int64, n *node, kind string, fn func()) {
-	w.seq++
-	e := event{at: w.now + max(d, 0), seq: w.seq, n: n, kind: kind, fn: fn}
-	if n != nil {
-		e.life = n.life
+	w.schedule(d, event{n: n, kind: kind, fn: fn})
+}
+
+// schedule lets e happen after d, in the present life of its node.
+func (w *World) schedule(d int64, e event) {
+	if e.n != nil {
+		e.life = e.n.life
 	}
-	heap.Push(&w.events, e)
+	w.events.push(w.now+max(d, 0), e)
 }
 
 // every runs fn in this life of n again and again, at slightly varying intervals.
@@ -253,9 +255,7 @@ func (w *World) resume(n *node) {
 	held := n.held
 	n.held = nil
 	for _, e := range held {
-		w.seq++
-		e.at, e.seq = w.now, w.seq
-		heap.Push(&w.events, e)
+		w.events.push(w.now, e)
 	}
 }
 

@@ -69,17 +69,24 @@ func (m *Mem) now() time.Time {
 	return time.Unix(m.clock, 0)
 }
 
-func split(name string) []string {
-	c := strings.Trim(path.Clean("/"+name), "/")
-	if c == "" {
-		return nil
+// next splits off the first element of a clean path without leading slash.
+func next(name string) (elem, rest string) {
+	elem, rest, _ = strings.Cut(name, "/")
+	return elem, rest
+}
+
+// clean is name without leading and trailing slashes; "" is the root.
+func clean(name string) string {
+	if strings.Contains(name, "//") || strings.Contains(name, "./") || strings.HasSuffix(name, ".") {
+		name = path.Clean("/" + name)
 	}
-	return strings.Split(c, "/")
+	return strings.Trim(name, "/")
 }
 
 func (m *Mem) walk(op, name string) (*memNode, error) {
-	n := m.root
-	for _, p := range split(name) {
+	n, p := m.root, ""
+	for rest := clean(name); rest != ""; {
+		p, rest = next(rest)
 		if !n.dir || n.entries[p] == nil {
 			return nil, pathError(op, name, fs.ErrNotExist)
 		}
@@ -89,11 +96,13 @@ func (m *Mem) walk(op, name string) (*memNode, error) {
 }
 
 func (m *Mem) parent(op, name string) (*memNode, string, error) {
-	d, err := m.walk(op, path.Dir(path.Clean("/"+name)))
+	c := clean(name)
+	i := strings.LastIndexByte(c, '/')
+	d, err := m.walk(op, c[:max(i, 0)])
 	if err != nil {
 		return nil, "", pathError(op, name, fs.ErrNotExist)
 	}
-	return d, path.Base(path.Clean("/" + name)), nil
+	return d, c[i+1:], nil
 }
 
 func (m *Mem) open(name string, create, empty bool) (File, error) {
@@ -187,8 +196,9 @@ func (m *Mem) Rename(oldName, newName string) error {
 func (m *Mem) MkdirAll(dir string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	n := m.root
-	for _, p := range split(dir) {
+	n, p := m.root, ""
+	for rest := clean(dir); rest != ""; {
+		p, rest = next(rest)
 		c := n.entries[p]
 		if c == nil {
 			c = newMemDir()
@@ -241,7 +251,12 @@ func (m *Mem) SyncDir(dir string) error {
 	if err != nil {
 		return err
 	}
-	n.durable, n.pending = maps.Clone(n.entries), nil
+	for _, op := range n.pending { // what is durable and pending is what is there
+		for _, e := range op {
+			setEntry(n.durable, e)
+		}
+	}
+	n.pending = n.pending[:0]
 	return nil
 }
 
@@ -317,7 +332,8 @@ func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
 // resize sets the length; what lies beyond the old one is zero.
 func (n *memNode) resize(size int64) {
 	if have := int64(len(n.data)); size > have {
-		n.data = append(n.data, make([]byte, size-have)...)
+		n.data = slices.Grow(n.data, int(size-have))[:size]
+		clear(n.data[have:])
 	} else {
 		n.data = n.data[:size]
 	}
@@ -346,7 +362,7 @@ func (f *memFile) Sync() error {
 		return err
 	}
 	defer f.m.mu.Unlock()
-	f.n.synced = slices.Clone(f.n.data)
+	f.n.synced = append(f.n.synced[:0], f.n.data...)
 	return nil
 }
 
