@@ -111,3 +111,40 @@ func TestConsumerReadsAFollower(t *testing.T) {
 		t.Fatal("the consumer was not marked")
 	}
 }
+
+func TestConsumerReadsBelowTheHighWatermark(t *testing.T) {
+	h := newHost(t)
+	h.lead(0, 1, 2)
+	h.append(Append{}, "a")
+	h.append(Append{}, "b")
+	read := func() int {
+		f, err := h.p.Fetch(Fetch{Replica: -1, CurrentEpoch: -1, LastFetchedEpoch: -1, MaxBytes: 1 << 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for rest := bytesOf(t, f.Slice); len(rest) > 0; n++ {
+			_, more, err := record.Next(rest)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rest = more
+		}
+		return n
+	}
+	if n := read(); n != 0 {
+		t.Fatalf("%d batches above the high watermark", n)
+	}
+	h.acked(2, 1)
+	if n := read(); n != 1 {
+		t.Fatalf("%d batches, high watermark 1", n)
+	}
+	h.acked(2, 2)
+	if n := read(); n != 2 {
+		t.Fatalf("%d batches, high watermark 2", n)
+	}
+	_, err := h.p.Fetch(Fetch{Replica: -1, Offset: 3, CurrentEpoch: -1, LastFetchedEpoch: -1, MaxBytes: 1 << 20})
+	if !errors.Is(err, ErrOffsetOutOfRange) {
+		t.Fatal(err)
+	}
+}
