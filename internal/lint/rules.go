@@ -15,7 +15,7 @@ const modulePath = "tidemark"
 var layers = map[string]int{
 	"model": 0, "record": 0, "invariants": 0,
 	"replica": 1, "producer": 1, "group": 1, "txn": 1, "metadata": 1, "controller": 1, "explain": 1,
-	"vfs": 2, "commitlog": 2, "lostfound": 2, "wire": 2, "peer": 2,
+	"vfs": 2, "commitlog": 2, "lostfound": 2, "wire": 2, "peer": 2, "latency": 2,
 	"purgatory": 3, "session": 3, "partition": 3, "fetcher": 3, "quorum": 3, "active": 3,
 	"observer": 3, "coordinator": 3, "broker": 3, "journal": 3,
 	"api": 4, "auth": 4, "server": 4, "admin": 4, "console": 4,
