@@ -75,6 +75,7 @@ type Config struct {
 	Assign       AssignChannel
 	Coordinators Coordinators // may be nil
 	Events       Sink
+	Acks         partition.Acks // counts who completes acks=all; may be nil
 	Log          *slog.Logger
 	Now          func() time.Time
 	// DirFailed is told the id of a directory that failed, and how many are left.

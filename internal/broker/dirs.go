@@ -271,7 +271,8 @@ func (b *Broker) openReplica(d *logDir, tp model.TopicPartition, id model.TopicI
 			FS: d.fs, Dir: path.Join(d.Path, tp.String()), Config: c.log, LogStart: d.logStarts[tp],
 			RecoveryPoint: d.recoveryPoints[tp], Cleaned: d.cleanOffsets[tp], Clean: d.clean, Now: b.cfg.Now, Log: b.cfg.Log,
 		},
-		HighWatermark: promised, Now: b.cfg.Now, Brokers: b, Sender: b, Storage: b, Keeper: b, Space: d.space, Quota: b.leaderQuota, Journal: b.cfg.Events, Logger: b.cfg.Log,
+		HighWatermark: promised, Now: b.cfg.Now, Brokers: b, Sender: b, Storage: b, Keeper: b, Space: d.space, Quota: b.leaderQuota,
+		Acks: b.cfg.Acks, Journal: b.cfg.Events, Logger: b.cfg.Log,
 	})
 	if err != nil {
 		return nil, err

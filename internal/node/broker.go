@@ -21,6 +21,7 @@ import (
 	"tidemark/internal/metadata"
 	"tidemark/internal/model"
 	"tidemark/internal/observer"
+	"tidemark/internal/partition"
 	"tidemark/internal/peer"
 	"tidemark/internal/purgatory"
 	"tidemark/internal/session"
@@ -42,6 +43,7 @@ type brokers struct {
 	forward   *observer.Channel
 	ids       *observer.Channel // of producers
 	groups    *coordinator.Coordinator
+	acks      partition.AckStats // who completes acks=all, for the metrics
 
 	metadataDir model.DirectoryID
 	dead        chan error // a directory without which the process can't go on has failed
@@ -75,7 +77,7 @@ func openBrokers(o Options, id identity, events *tally, listeners []peer.Listene
 	b.broker, err = broker.Open(broker.Config{
 		Self: c.NodeID, Epoch: func() model.BrokerEpoch { return b.lifecycle.Epoch() }, FS: vfs.OS, Dirs: logDirs(c, id),
 		Listener: c.InterBrokerListener, Defaults: c.Topics.Defaults,
-		Fetchers: b.fetchers, Alter: alter, Assign: assign, Coordinators: b.groups, Events: events, Log: o.Log.With("logger", "broker"), Now: time.Now,
+		Fetchers: b.fetchers, Alter: alter, Assign: assign, Coordinators: b.groups, Events: events, Acks: &b.acks, Log: o.Log.With("logger", "broker"), Now: time.Now,
 		DirFailed:  b.dirFailed,
 		LagTimeMax: c.Replication.LagTimeMax, HighWatermarks: c.Replication.HighWatermarkCheckpoint,
 		RecoveryPoints: c.Storage.RecoveryPointCheckpoint, Retention: c.Storage.RetentionCheck, InitialDelay: c.Storage.InitialTaskDelay,

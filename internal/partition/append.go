@@ -90,7 +90,7 @@ func (p *Partition) AppendAsLeader(payload []byte, a Append) (Appended, error) {
 		return res, p.writeFailed(err)
 	}
 	res.Base, res.Last = b.BaseOffset(), b.LastOffset()
-	return res, p.publishAppend(b, info, now)
+	return res, p.publishAppend(b, info, now, a.AcksAll)
 }
 
 // recompress brings a batch to the topic's compression.type, unless that is
@@ -160,7 +160,7 @@ func (p *Partition) learn(batches []byte) error {
 }
 
 // publishAppend makes a written batch visible to followers.
-func (p *Partition) publishAppend(b record.Batch, info commitlog.AppendInfo, now time.Time) error {
+func (p *Partition) publishAppend(b record.Batch, info commitlog.AppendInfo, now time.Time, acksAll bool) error {
 	if err := p.learn(b); err != nil {
 		return err
 	}
@@ -177,6 +177,9 @@ func (p *Partition) publishAppend(b record.Batch, info commitlog.AppendInfo, now
 	n.data += len(b)
 	n.any = true
 	p.flushLocked(info)
+	if acksAll && p.acked != nil {
+		core.core.Await(p.mu.leo, p.now()) // now is from before the write
+	}
 	p.takeLocked(core.core.Appended(p.mu.leo, p, now))
 	return nil
 }

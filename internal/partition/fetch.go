@@ -32,7 +32,8 @@ type Fetch struct {
 	Offset           model.Offset
 	CurrentEpoch     model.LeaderEpoch
 	LastFetchedEpoch model.LeaderEpoch
-	LogStart         model.Offset // the fetching replica's own
+	LogStart         model.Offset   // the fetching replica's own
+	Report           replica.Report // what a follower tells of itself
 	MaxBytes         int
 	MinOne           bool // at least one batch, even if larger than MaxBytes
 	Isolation        Isolation
@@ -122,7 +123,7 @@ func (p *Partition) position(f Fetch) (res Fetched, limit model.Offset, err erro
 	if !leads && (f.Replica >= 0 || !f.FromFollower) {
 		return res, 0, fmt.Errorf("%s: %w", p.tp, ErrNotLeader)
 	}
-	from := replica.ReplicaFetch{Broker: f.Replica, Epoch: f.ReplicaEpoch, Offset: f.Offset, LogStart: f.LogStart}
+	from := replica.ReplicaFetch{Broker: f.Replica, Epoch: f.ReplicaEpoch, Offset: f.Offset, LogStart: f.LogStart, Report: f.Report}
 	if f.Replica >= 0 {
 		if err := lead.core.CheckFetch(from); errors.Is(err, replica.ErrNotAssigned) {
 			return res, 0, p.notAssigned(f, err)
@@ -152,6 +153,9 @@ func (p *Partition) position(f Fetch) (res Fetched, limit model.Offset, err erro
 		limit, res.Withheld = f.Offset, true
 	case f.Replica >= 0:
 		limit = p.mu.leo
+		if f.Offset < limit {
+			lead.core.Served(f.Replica, p.now())
+		}
 	case f.Isolation == ReadCommitted:
 		limit = res.LSO
 	default:

@@ -106,6 +106,7 @@ type Options struct {
 	Space         Space // nil: no limit but the disk's
 	Keeper        Keeper
 	Quota         Quota // of what leaders send; nil: no throttle
+	Acks          Acks  // nil: nobody counts
 	Journal       Sink
 	Logger        *slog.Logger
 }
@@ -123,6 +124,7 @@ type Partition struct {
 	space   Space
 	keeper  Keeper
 	quota   Quota
+	acked   Acks
 	journal Sink
 	logger  *slog.Logger
 
@@ -174,7 +176,7 @@ type pending struct {
 func Open(o Options) (*Partition, error) {
 	p := &Partition{
 		tp: o.TP, topicID: o.TopicID, self: o.Self, now: o.Now, brokers: o.Brokers,
-		sender: o.Sender, storage: o.Storage, keeper: o.Keeper, space: o.Space, quota: o.Quota, journal: o.Journal, logger: o.Logger, log: o.Log,
+		sender: o.Sender, storage: o.Storage, keeper: o.Keeper, space: o.Space, quota: o.Quota, acked: o.Acks, journal: o.Journal, logger: o.Logger, log: o.Log,
 	}
 	if p.now == nil {
 		p.now = time.Now

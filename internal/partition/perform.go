@@ -18,6 +18,11 @@ func (p *Partition) takeLocked(eff replica.Effects) {
 	if eff.Advanced {
 		p.publishLocked(eff.HighWatermark)
 	}
+	if p.acked != nil {
+		for _, a := range eff.Acks {
+			p.acked.Acked(a)
+		}
+	}
 	if eff.Propose != nil {
 		n.propose, n.any = eff.Propose, true
 	}

@@ -102,12 +102,14 @@ type Effects struct {
 	HighWatermark model.Offset // the new high watermark, valid if Advanced
 	Advanced      bool
 	Propose       *ISRChange // AlterPartition to send
+	Acks          []Ack      // acks=all appends that are committed now; valid until the Leader's next method
 	Evidence      []Evidence // why, in numbers; goes to the journal
 }
 
 func (e *Effects) add(o Effects) {
 	if o.Advanced {
 		e.Advanced, e.HighWatermark = true, o.HighWatermark
+		e.Acks = o.Acks
 	}
 	if o.Propose != nil {
 		e.Propose = o.Propose

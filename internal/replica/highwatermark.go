@@ -64,8 +64,14 @@ func (l *Leader) candidate(now time.Time) (model.Offset, model.BrokerID) {
 	return at, by
 }
 
-// advance moves the high watermark as far as the rules allow.
+// advance moves the high watermark as far as the rules allow, after a change
+// that is no replica's progress.
 func (l *Leader) advance(now time.Time) Effects {
+	return l.advanceBy(mover{id: model.NoBroker, phase: AckLeft}, now)
+}
+
+// advanceBy is advance after a change of one replica.
+func (l *Leader) advanceBy(by mover, now time.Time) Effects {
 	var eff Effects
 	under := l.isrSize < l.EffectiveMinISR() // invariant 3
 	if under != l.underMin {
@@ -84,6 +90,7 @@ func (l *Leader) advance(now time.Time) Effects {
 	if at, _ := l.candidate(now); at > l.hw { // invariant 1
 		l.hw = at
 		eff.Advanced, eff.HighWatermark = true, at
+		eff.Acks = l.completed(by, now)
 	}
 	l.check()
 	return eff

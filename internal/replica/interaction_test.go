@@ -110,6 +110,15 @@ func (c *cluster) perform(e Effects) {
 		c.at.hw = e.HighWatermark
 		c.p("hw -> %d", e.HighWatermark)
 	}
+	for _, a := range e.Acks {
+		s := fmt.Sprintf("acked %d after %s, last was %d:", a.End, a.Wait, a.Last)
+		for _, p := range AckPhases() {
+			if d := a.Phases[p]; d > 0 {
+				s += fmt.Sprintf(" %s=%s", p, d)
+			}
+		}
+		c.p("%s", s)
+	}
 }
 
 func (c *cluster) run(t *testing.T, d *datadriven.TestData) { // flat switch
@@ -125,16 +134,19 @@ func (c *cluster) run(t *testing.T, d *datadriven.TestData) { // flat switch
 		c.setLog(t, d, node())
 	case "lead": // lead id=1 epoch=3 [isr=(1,2)] [down=(3)]
 		c.lead(t, d, node())
-	case "append": // append n=5
+	case "append": // append n=5 [acks-all]
 		var n int
 		d.ScanArgs(t, "n", &n)
 		c.at.end += model.Offset(n)
+		if d.HasArg("acks-all") {
+			c.leader.Await(c.at.end, c.now)
+		}
 		c.perform(c.leader.Appended(c.at.end, c, c.now))
 	case "flush": // flush to=5
 		var to int64
 		d.ScanArgs(t, "to", &to)
 		c.perform(c.leader.Flushed(model.Offset(to), c.now))
-	case "fetch": // fetch id=2 [at=110] [max=4] [broker-epoch=3]: the follower fetches, the leader answers, the follower applies
+	case "fetch": // fetch id=2 [at=110] [max=4] [broker-epoch=3] [append=2ms]: the follower fetches, the leader answers, the follower applies
 		c.fetch(t, d, node())
 	case "session": // session id=2: its incremental fetch names no partition
 		node().session = c.now
@@ -294,7 +306,12 @@ func (c *cluster) fetch(t *testing.T, d *datadriven.TestData, n *node) {
 	}
 	be := int64(n.status.Epoch)
 	d.MaybeScanArgs(t, "broker-epoch", &be)
-	eff, err := c.leader.Fetched(ReplicaFetch{Broker: n.id, Epoch: model.BrokerEpoch(be), Offset: at}, c.now)
+	from := ReplicaFetch{Broker: n.id, Epoch: model.BrokerEpoch(be), Offset: at}
+	var took string
+	if d.MaybeScanArgs(t, "append", &took) {
+		from.Report = Report{Told: true, Append: mustDuration(t, took)}
+	}
+	eff, err := c.leader.Fetched(from, c.now)
 	if err != nil {
 		c.p("refused: %v", err)
 		return
@@ -304,6 +321,9 @@ func (c *cluster) fetch(t *testing.T, d *datadriven.TestData, n *node) {
 		return
 	}
 	to := min(c.at.end, at+model.Offset(room))
+	if to > at {
+		c.leader.Served(n.id, c.now)
+	}
 	c.p("%d fetches at %d: records [%d, %d), hw=%d", n.id, at, at, to, c.leader.HighWatermark())
 	for e := at; e < to; e++ {
 		if ep := epochAt(c.at, e); ep != n.lastEpoch() {

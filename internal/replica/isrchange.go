@@ -123,6 +123,8 @@ func (l *Leader) ISRCommitted(a ISRAnswer, now time.Time) Effects {
 
 // commit replaces the ISR state, tells what changed, and tries the high watermark.
 func (l *Leader) commit(why Reason, pe model.PartitionEpoch, isr []model.BrokerID, now time.Time) Effects {
+	by := mover{id: model.NoBroker, phase: AckLeft}
+	at := l.leo
 	for i := range l.followers {
 		f := &l.followers[i]
 		switch in := slices.Contains(isr, f.id); {
@@ -132,6 +134,9 @@ func (l *Leader) commit(why Reason, pe model.PartitionEpoch, isr []model.BrokerI
 		case !in && f.committed:
 			f.left++
 			f.lastLeft = now
+			if f.leo < at { // of those that left, the one that held the high watermark back
+				by.id, at = f.id, f.leo
+			}
 			if why == ReasonISRMetadata {
 				f.lastLeftCause = ReasonISRMetadata
 			}
@@ -146,7 +151,7 @@ func (l *Leader) commit(why Reason, pe model.PartitionEpoch, isr []model.BrokerI
 		e.ISR, e.MinISR = l.isr.CommittedISR(), l.EffectiveMinISR()
 		eff.Evidence = append(eff.Evidence, e)
 	}
-	eff.add(l.advance(now))
+	eff.add(l.advanceBy(by, now))
 	eff.add(l.Reconsider(now))
 	return eff
 }

@@ -99,6 +99,8 @@ type Leader struct {
 	proposals  uint64
 	underMin   bool // last reported, for evidence at the edges
 	limited    []model.BrokerID
+	marks      []ackMark // acks=all appends above hw, by end
+	acks       []Ack     // memory of Effects.Acks
 }
 
 // follower is the leader's book on one remote replica.
@@ -120,6 +122,8 @@ type follower struct {
 	lastLeftCause Reason
 	meter         meter     // how fast it moves, for Condition
 	withheld      time.Time // when the quota kept records from it last
+	servedAt      time.Time // when records were read for it last
+	report        Report    // of its last fetch
 }
 
 // NewLeader begins a leadership. Members of the ISR get a fresh grace period
@@ -133,6 +137,7 @@ func NewLeader(o LeaderOptions, now time.Time) (*Leader, Effects) {
 	if o.Previous != nil {
 		l.followers = o.Previous.followers
 		l.proposals = o.Previous.proposals
+		l.marks = o.Previous.marks
 	}
 	l.assign(o.Assignment.Replicas)
 	l.setISR(Committed{ISR: slices.Clone(o.Assignment.ISR)})
@@ -196,7 +201,7 @@ func (l *Leader) Appended(leo model.Offset, seen SessionTimes, now time.Time) Ef
 	}
 	l.credit(seen)
 	l.leo = leo
-	return l.advance(now)
+	return l.advanceBy(mover{id: l.self, phase: AckFlush}, now)
 }
 
 func (l *Leader) credit(seen SessionTimes) {
@@ -221,7 +226,7 @@ func (l *Leader) Flushed(upTo model.Offset, now time.Time) Effects {
 	if !l.flushGate {
 		return Effects{}
 	}
-	return l.advance(now)
+	return l.advanceBy(mover{id: l.self, phase: AckFlush}, now)
 }
 
 // ReplicaFetch is a follower's fetch that passed the epoch, range and
@@ -231,6 +236,7 @@ type ReplicaFetch struct {
 	Epoch    model.BrokerEpoch // of its registration; NoBrokerEpoch before Fetch v15
 	Offset   model.Offset      // it holds everything below
 	LogStart model.Offset
+	Report   Report // what it tells of itself; zero: nothing
 }
 
 // CheckFetch tells whether Fetched would accept f.
@@ -265,7 +271,7 @@ func (l *Leader) Fetched(from ReplicaFetch, now time.Time) (Effects, error) {
 	f.fetched(from, l.leo, now)
 	eff.add(l.maybeExpand(f, now))
 	if f.leo != before || eff.Propose != nil {
-		eff.add(l.advance(now))
+		eff.add(l.advanceBy(mover{id: f.id, f: f}, now))
 	}
 	return eff, nil
 }
@@ -286,6 +292,7 @@ func (f *follower) fetched(from ReplicaFetch, leo model.Offset, now time.Time) {
 	f.lastFetchLEO = max(f.lastFetchLEO, leo)
 	f.lastFetch = now
 	f.leo, f.logStart, f.brokerEpoch = from.Offset, from.LogStart, from.Epoch
+	f.report = from.Report
 	f.meter.saw(f.leo, leo, now)
 }
 
