@@ -15,43 +15,14 @@ func TestFollowerCopiesAndTruncates(t *testing.T) {
 	leader, f := newHost(t), newHost(t)
 	leader.lead(0, 1, 2, 3)
 	f.follow(0)
-	copyOnce := func() {
-		t.Helper()
-		at, ok := f.p.FollowPosition()
-		if !ok {
-			t.Fatal("does not follow")
-		}
-		got, err := leader.p.Fetch(Fetch{
-			Replica: 2, ReplicaEpoch: 1, Acknowledge: true, Offset: at.Offset, CurrentEpoch: at.Epoch,
-			LastFetchedEpoch: at.LastFetchedEpoch, MaxBytes: 1 << 20, MinOne: true,
-		})
-		leader.perform()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got.Diverging {
-			if _, err := f.p.TruncateFor(at.Epoch, got.Divergence, at.Offset); err != nil {
-				t.Fatal(err)
-			}
-			f.perform()
-			return
-		}
-		err = f.p.AppendAsFollower(Replicated{
-			Epoch: at.Epoch, Offset: at.Offset, Records: bytesOf(t, got.Slice), LeaderHW: got.HW, LogStart: got.LogStart,
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		f.perform()
-	}
 	leader.append(Append{}, "a", "b")
 	leader.append(Append{}, "c")
-	copyOnce()
+	f.fetchFrom(leader)
 	if f.p.LogEnd() != 3 || f.p.HighWatermark() != 0 {
 		t.Fatalf("follower at %d, hw %d", f.p.LogEnd(), f.p.HighWatermark())
 	}
 	leader.acked(3, 3)
-	copyOnce()
+	f.fetchFrom(leader)
 	f.wantHW(3)
 
 	// f writes two records as leader of epoch 1 that never reach the other.
@@ -61,16 +32,9 @@ func TestFollowerCopiesAndTruncates(t *testing.T) {
 	leader.append(Append{}, "d")
 	f.follow(2)
 	for range 3 {
-		copyOnce()
+		f.fetchFrom(leader)
 	}
-	read := func(h *host) []byte {
-		s, err := h.p.Log().Read(0, h.p.LogEnd(), 1<<20, true)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return bytesOf(t, s)
-	}
-	if f.p.LogEnd() != 4 || !slices.Equal(read(f), read(leader)) {
+	if f.p.LogEnd() != 4 || !slices.Equal(f.contents(), leader.contents()) {
 		t.Fatalf("logs differ: ends %d and %d", f.p.LogEnd(), leader.p.LogEnd())
 	}
 	if !slices.ContainsFunc(f.events, func(e journal.Event) bool { return e.Kind == journal.Truncated && e.Offset == 3 }) {
