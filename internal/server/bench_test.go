@@ -16,7 +16,7 @@ func BenchmarkPipeline(b *testing.B) {
 	for name, size := range map[string]int{"empty": 0, "16KiB": 16 << 10} {
 		b.Run(name, func(b *testing.B) {
 			scratch := make([]byte, 0, 64)
-			s, err := Listen(Config{Address: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler)},
+			s, err := Listen(Config{Address: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler), Stats: NewStats()},
 				handlerFunc{handle: func(r *Request) {
 					scratch = wire.AppendResponseHeader(scratch[:0], r.Header)
 					r.Respond(wire.Part{Bytes: append(scratch, "forty bytes of an answer to a request..."...)})

@@ -47,6 +47,7 @@ type Conn struct {
 	once   sync.Once
 	reason error // why it was closed; valid after done
 	out    output
+	stats  *statShard // nil: nothing is counted
 
 	lastClient atomic.Pointer[string] // client id of the last request, for logs
 
@@ -58,13 +59,14 @@ type Conn struct {
 	slack    int     // idle periods in a row that used less than half of it
 	large    int     // bytes counted in Server.large
 	requests []Request
+	busy     time.Duration // since the last read, until the last request was handled
 	room     func() []byte
 	idle     func()
 }
 
 func newConn(srv *Server, nc net.Conn, id uint64) *Conn {
 	c := &Conn{id: id, srv: srv, nc: nc, sock: newSocket(nc), done: make(chan struct{}), want: readMin}
-	c.out.room = make(chan struct{}, 1)
+	c.out.room, c.out.stats, c.stats = make(chan struct{}, 1), srv.cfg.Stats.shard(id), srv.cfg.Stats.shard(id)
 	c.room, c.idle = c.space, c.park
 	c.active.Store(time.Now().UnixNano())
 	return c
@@ -150,6 +152,7 @@ func (c *Conn) readLoop() error {
 // handleFrames handles every whole frame of the buffer.
 func (c *Conn) handleFrames(now time.Time) error {
 	handled := false
+	c.busy = 0
 	for c.w-c.r >= 4 {
 		size := int(int32(binary.BigEndian.Uint32(c.mem[c.r:])))
 		if size < wire.MinFrame || size > int(c.srv.cfg.MaxFrame) {
@@ -196,9 +199,14 @@ func (c *Conn) handle(frame []byte, now time.Time) error {
 	r := &c.requests[0]
 	c.requests = c.requests[1:]
 	r.Header, r.Body, r.Conn, r.Received = h, body, c, now
+	r.kind, r.size, r.startedAt = kindOf(h.Key), int32(len(frame)), c.busy
 	c.accept(r)
 	c.srv.h.Handle(r)
 	r.Body = nil
+	if c.stats != nil {
+		c.busy = time.Since(now)
+		r.handledAt.Store(int64(max(c.busy, 1)))
+	}
 	c.out.mu.Lock()
 	c.out.mu.current = nil
 	closed := c.out.mu.closed

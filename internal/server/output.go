@@ -74,8 +74,13 @@ type output struct {
 		closed   bool
 		current  *Request // the reader is in Handle with it
 		drained  bool     // the reader is in Drained
+
+		owed     []*Request // answered requests that items hold, in order, from owedHead on; for stats
+		owedHead int
+		begun    time.Time // when the socket got what is being sent
 	}
-	room chan struct{} // wakes the reader; capacity 1
+	room  chan struct{} // wakes the reader; capacity 1
+	stats *statShard
 }
 
 // assemble appends parts to items, which is empty, with the length in front. Small ranges are read
@@ -195,6 +200,9 @@ func (c *Conn) enqueue(r *Request, items []item) {
 		return
 	}
 	r.items, r.ready = items, true
+	if o.stats != nil && o.mu.current != r {
+		r.answeredAt = max(time.Since(r.Received), 1)
+	}
 	for o.mu.head < len(o.mu.pending) && o.mu.pending[o.mu.head].ready {
 		next := o.mu.pending[o.mu.head]
 		o.mu.pending[o.mu.head] = nil
@@ -213,8 +221,12 @@ func (o *output) release(r *Request) {
 	if len(items) == 0 { // no answer
 		o.mu.inflight--
 		o.wakeLocked()
+		if o.stats != nil {
+			o.stats.done(r, time.Time{}, time.Now())
+		}
 		return
 	}
+	o.oweLocked(r)
 	for i := range items {
 		o.mu.bytes += items[i].size()
 	}
@@ -244,6 +256,35 @@ func (o *output) mergeLocked(it *item) bool {
 	last.ends += it.ends
 	it.release()
 	return true
+}
+
+// oweLocked remembers whose answers items hold, until the socket has them.
+func (o *output) oweLocked(r *Request) {
+	if o.stats == nil {
+		return
+	}
+	if o.mu.owedHead > 0 && len(o.mu.owed) == cap(o.mu.owed) {
+		n := copy(o.mu.owed, o.mu.owed[o.mu.owedHead:])
+		clear(o.mu.owed[n:])
+		o.mu.owed, o.mu.owedHead = o.mu.owed[:n], 0
+	}
+	o.mu.owed = append(o.mu.owed, r)
+}
+
+// paidLocked counts the requests whose answers are with the socket now.
+func (o *output) paidLocked(ends int) {
+	if o.stats == nil || ends == 0 {
+		return
+	}
+	now := time.Now()
+	for ; ends > 0 && o.mu.owedHead < len(o.mu.owed); ends-- {
+		o.stats.done(o.mu.owed[o.mu.owedHead], o.mu.begun, now)
+		o.mu.owed[o.mu.owedHead] = nil
+		o.mu.owedHead++
+	}
+	if o.mu.owedHead == len(o.mu.owed) {
+		o.mu.owed, o.mu.owedHead = o.mu.owed[:0], 0
+	}
 }
 
 // wakeLocked wakes a reader that waits for room.
@@ -313,6 +354,9 @@ func (c *Conn) send(limit int) bool {
 			return false
 		}
 		work, o.mu.items, o.mu.spare = o.mu.items, o.mu.spare[:0], nil
+		if o.stats != nil {
+			o.mu.begun = time.Now()
+		}
 		o.mu.Unlock()
 
 		var done int
@@ -350,6 +394,7 @@ func (c *Conn) send(limit int) bool {
 func (o *output) finishedLocked(sent, ends int) {
 	o.mu.bytes -= sent
 	o.mu.inflight -= ends
+	o.paidLocked(ends)
 	if sent > 0 || ends > 0 {
 		o.wakeLocked()
 	}

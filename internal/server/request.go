@@ -27,6 +27,13 @@ type Request struct {
 	one      [1]item // memory for items
 
 	captured func(parts []wire.Part) // takes the answer instead of the connection
+
+	// What Stats count; the times since Received.
+	kind       uint8
+	size       int32
+	startedAt  time.Duration
+	handledAt  atomic.Int64  // 0: still in its handler
+	answeredAt time.Duration // guarded by Conn.out.mu; 0: in its handler
 }
 
 // Capture returns a request of the same connection whose answer goes to fn, not

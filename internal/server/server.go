@@ -46,6 +46,8 @@ type Config struct {
 	// SendBuffer and ReceiveBuffer are socket.send.buffer.bytes and
 	// socket.receive.buffer.bytes; 0 or -1 leaves them to the kernel.
 	SendBuffer, ReceiveBuffer int
+	// Stats counts requests; nil counts nothing. Several listeners may share it.
+	Stats *Stats
 	// Logger gets a line per connection that is closed for cause; nil is slog.Default.
 	Logger *slog.Logger
 }
@@ -112,6 +114,16 @@ func (s *Server) Connections() int {
 	defer s.mu.Unlock()
 	return len(s.mu.conns)
 }
+
+// Accepted is the number of connections since the start.
+func (s *Server) Accepted() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.nextID
+}
+
+// Listener is the listener's name.
+func (s *Server) Listener() string { return s.cfg.Listener }
 
 // Start begins to accept. Call it once.
 func (s *Server) Start() {
@@ -254,6 +266,9 @@ func (s *Server) sweepLoop() {
 		limit := time.Now().Add(-s.cfg.IdleTimeout).UnixNano()
 		for _, c := range s.snapshot() {
 			if c.active.Load() < limit && !c.working() {
+				if c.stats != nil {
+					c.stats.idle.Add(1)
+				}
 				c.Close(ErrIdle)
 			}
 		}
