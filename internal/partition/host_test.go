@@ -167,3 +167,8 @@ func (h *host) await(a Appended, p *purgatory.Purgatory) *purgatory.Outcome {
 	h.ready.Run()
 	return out
 }
+
+// answerTo is the controller's agreement to a proposal.
+func answerTo(c *replica.ISRChange, pe model.PartitionEpoch) replica.ISRAnswer {
+	return replica.ISRAnswer{Proposal: c.Proposal, LeaderEpoch: c.LeaderEpoch, PartitionEpoch: pe, ISR: c.IDs()}
+}

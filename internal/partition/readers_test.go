@@ -148,3 +148,57 @@ func TestConsumerReadsBelowTheHighWatermark(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A follower knows what was aborted and what is still open, from the batches that
+// it copies (KAFKA-8542): read_committed consumers may read it. What it doesn't
+// have, or has deleted, is out of its range.
+func TestReadCommittedFromAFollower(t *testing.T) {
+	l, f := newHost(t), newHost(t)
+	l.lead(1, 1, 2)
+	f.follow(1)
+	data := func(pid model.ProducerID) record.Batch {
+		var b record.Builder
+		b.SetTransactional()
+		b.SetProducer(pid, 0, 0)
+		b.Add(1, nil, []byte("v"))
+		return b.Build()
+	}
+	for _, b := range []record.Batch{
+		data(9), record.Marker(9, 0, record.EndTxn{CoordinatorEpoch: 1}), data(10), batch("plain"),
+	} {
+		if _, err := l.p.AppendAsLeader(b, Append{Epoch: -1, Origin: producer.Coordinator}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 {
+		f.fetchFrom(l)
+	}
+	read := func(at model.Offset, i Isolation) (Fetched, error) {
+		got, err := f.p.Fetch(Fetch{
+			Replica: -1, FromFollower: true, Offset: at, CurrentEpoch: 1, LastFetchedEpoch: -1, MaxBytes: 1 << 20, Isolation: i,
+		})
+		got.Slice.Release()
+		return got, err
+	}
+	for i, end := range []model.Offset{ReadUncommitted: 4, ReadCommitted: 2} {
+		got, err := read(0, Isolation(i))
+		if err != nil || got.Slice.Next != end || got.HW != 4 || got.LSO != 2 {
+			t.Fatalf("isolation %d: up to %d, hw %d, lso %d, %v", i, got.Slice.Next, got.HW, got.LSO, err)
+		}
+		if aborted := got.Aborted; i == int(ReadCommitted) && (len(aborted) != 1 || aborted[0].ProducerID != 9) {
+			t.Fatalf("aborted %+v", aborted)
+		}
+	}
+	if _, err := l.p.DeleteRecords(2); err != nil {
+		t.Fatal(err)
+	}
+	f.fetchFrom(l)
+	if got, err := read(3, ReadCommitted); err != nil || got.Slice.Len() != 0 {
+		t.Fatalf("between its last stable offset and its end: %d bytes, %v", got.Slice.Len(), err)
+	}
+	for _, at := range []model.Offset{1, 5} {
+		if _, err := read(at, ReadCommitted); !errors.Is(err, ErrOffsetOutOfRange) {
+			t.Errorf("at %d of [%d, %d): %v", at, f.p.LogStart(), f.p.LogEnd(), err)
+		}
+	}
+}
