@@ -42,7 +42,8 @@ type ReplicaFetch struct {
 	SessionEpoch int32
 	Partitions   []ReplicaFetchPartition // partitions of one topic are adjacent
 	Forget       []ForgottenPartition
-	MaxVersion   int16 // highest Fetch version that the finalised metadata.version allows
+	MaxVersion   int16            // highest Fetch version that the finalised metadata.version allows
+	Report       wire.FetchReport // of the follower's own side, sent if Told
 }
 
 // FetchedPartition is one partition of an answer. Topic is "" when the version
@@ -127,6 +128,9 @@ func replicaFetchRequest(f ReplicaFetch) *kmsg.FetchRequest {
 	req.ReplicaState.ID, req.ReplicaState.Epoch = int32(f.Replica), int64(f.Epoch)
 	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = int32(f.MaxWait.Milliseconds()), f.MinBytes, f.MaxBytes
 	req.SessionID, req.SessionEpoch = f.SessionID, f.SessionEpoch
+	if f.Report.Told {
+		req.UnknownTags.Set(wire.TagFetchReport, f.Report.Append(nil))
+	}
 	for i := range f.Partitions {
 		p := &f.Partitions[i]
 		if n := len(req.Topics); n == 0 || req.Topics[n-1].TopicID != p.Of.TopicID || req.Topics[n-1].Topic != p.Topic {

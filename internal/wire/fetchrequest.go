@@ -26,6 +26,8 @@ type FetchRequest struct {
 	Rack []byte
 	// ClusterID is nil if not sent. Raft observers send it.
 	ClusterID []byte
+	// Report is what a follower of this product tells of itself, from v12 on.
+	Report FetchReport
 
 	parts     []FetchPartition
 	forgotten []int32
@@ -115,6 +117,7 @@ func (f *FetchRequest) reset() {
 	*f = FetchRequest{
 		Replica: model.NoBroker, ReplicaEpoch: model.NoBrokerEpoch, SessionEpoch: -1,
 		Topics: topics, Forgotten: forgotten, parts: parts, forgotten: numbers,
+		Report: FetchReport{Troubles: f.Report.Troubles[:0]},
 	}
 }
 
@@ -201,6 +204,8 @@ func (f *FetchRequest) decodeTags(r *reader) {
 			f.ReplicaEpoch = model.BrokerEpoch(v.int64())
 			v.skipTags()
 			r.bad = r.bad || v.bad
+		case TagFetchReport:
+			f.Report.decode(v)
 		}
 	}
 }
@@ -287,7 +292,7 @@ func (p *FetchPartition) append(dst []byte, version int16, flexible bool) []byte
 
 func (f *FetchRequest) appendTags(dst []byte, version int16) []byte {
 	state := version >= 15 && (f.Replica != model.NoBroker || f.ReplicaEpoch != model.NoBrokerEpoch)
-	dst = append(dst, bit(f.ClusterID != nil)+bit(state))
+	dst = append(dst, bit(f.ClusterID != nil)+bit(state)+bit(f.Report.Told))
 	if f.ClusterID != nil {
 		id := appendString(nil, f.ClusterID, true)
 		dst = binary.AppendUvarint(append(dst, 0), uint64(len(id)))
@@ -298,6 +303,12 @@ func (f *FetchRequest) appendTags(dst []byte, version int16) []byte {
 		dst = appendInt32(dst, f.Replica)
 		dst = appendInt64(dst, f.ReplicaEpoch)
 		dst = append(dst, 0)
+	}
+	if f.Report.Told {
+		value := f.Report.Append(nil)
+		dst = binary.AppendUvarint(dst, TagFetchReport)
+		dst = binary.AppendUvarint(dst, uint64(len(value)))
+		dst = append(dst, value...)
 	}
 	return dst
 }
