@@ -12,6 +12,7 @@ import (
 
 	"tidemark/internal/fetcher"
 	"tidemark/internal/journal"
+	"tidemark/internal/latency"
 	"tidemark/internal/lostfound"
 	"tidemark/internal/metadata"
 	"tidemark/internal/model"
@@ -157,10 +158,13 @@ type Broker struct {
 	dirs    []*logDir
 	image   atomic.Pointer[metadata.Image]
 	set     atomic.Pointer[replicas]
+	gone    retired
 	alter   *alterQueue
 	dirq    *assignQueue
 	repairs *repairs
 	loads   progress
+
+	flushTimes latency.Histogram
 
 	loaded atomic.Bool // logs are loaded; set under apply
 	tuned  atomic.Pointer[settings]
@@ -346,7 +350,7 @@ func (b *Broker) publish() {
 		set.sorted = append(set.sorted, h)
 	}
 	slices.SortFunc(set.sorted, func(x, y *hosted) int { return x.p.TP().Compare(y.p.TP()) })
-	b.set.Store(set)
+	b.replace(set)
 }
 
 // perform does what changes of p ask for.

@@ -139,7 +139,9 @@ func (b *Broker) flusher(d *logDir) {
 		if !ok {
 			return
 		}
+		begun := time.Now()
 		err := p.Log().Flush(upTo)
+		b.flushTimes.Observe(time.Since(begun))
 		switch {
 		case err == nil:
 			p.Flushed(p.Log().Flushed())

@@ -45,6 +45,14 @@ type Appended struct {
 // ErrUnknownEpoch, ErrNotEnoughReplicas, those of producer.Table.Check,
 // ErrSegmentTooSmall, ErrNoSpace, ErrStorage. LogStart is valid with any of them.
 func (p *Partition) AppendAsLeader(payload []byte, a Append) (Appended, error) {
+	res, err := p.appendAsLeader(payload, a)
+	if a.Origin == producer.Client {
+		p.countProduce(len(payload), err)
+	}
+	return res, err
+}
+
+func (p *Partition) appendAsLeader(payload []byte, a Append) (Appended, error) {
 	res := Appended{Base: model.NoOffset, Last: model.NoOffset, AppendTime: -1, LogStart: p.log.Start()}
 	set := p.settings.Load()
 	now := p.now()
@@ -255,6 +263,7 @@ const waitedEvery = time.Second
 // AckTimedOut notes in the journal that an acks=all append was not committed
 // in time, and who held it back. Not more than once a second.
 func (p *Partition) AckTimedOut(a Appended) {
+	p.stats.acksExpired.Add(1)
 	p.mu.Lock()
 	now := p.now()
 	l, ok := p.mu.role.(leading)

@@ -61,6 +61,12 @@ type Fetched struct {
 // ErrStorage, and for a follower outside the assignment ErrUnknownEpoch or
 // ErrNotLeader (KAFKA-13837).
 func (p *Partition) Fetch(f Fetch) (Fetched, error) {
+	res, err := p.read(f)
+	p.countFetch(err)
+	return res, err
+}
+
+func (p *Partition) read(f Fetch) (Fetched, error) {
 	res, limit, err := p.position(f)
 	if res.complaint {
 		p.suspect(f.Offset, SuspectComplaint)

@@ -76,6 +76,7 @@ func (p *Partition) AppendAsFollower(r Replicated) error {
 	if err := p.publishReplicated(batches, info, r); err != nil {
 		return err
 	}
+	p.stats.replicationBytesIn.Add(int64(len(batches)))
 	if hw := p.HighWatermark(); r.LogStart > p.log.Start() && hw > p.log.Start() {
 		if err := p.log.AdvanceStart(min(r.LogStart, hw)); err != nil {
 			return p.writeFailed(err)

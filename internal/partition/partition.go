@@ -140,7 +140,7 @@ type Partition struct {
 		followers, consumers atomic.Pointer[[]*session.Entry] // copy on write
 	}
 
-	stats struct{ bytesIn, messagesIn, bytesOut, replicationBytesOut atomic.Int64 }
+	stats counts
 
 	appendMu sync.Mutex // invariant 1
 
