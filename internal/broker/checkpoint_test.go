@@ -1,0 +1,84 @@
+package broker
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tidemark/internal/metadata"
+	"tidemark/internal/model"
+	"tidemark/internal/vfs"
+)
+
+// KAFKA-1647: a partition whose leader is down while its follower restarts, twice,
+// keeps its high watermark: the replica is there without a leader, and with it its
+// line in the checkpoint.
+func TestHighWatermarkSurvivesWithoutALeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := vfs.NewMem()
+		n := start(t, fs, 1, nil)
+		recs := append(cluster(), topic("a"), part("a", 0, 1, 1), part("a", 1, 1, 1))
+		n.apply(t, true, recs...)
+		n.produce(t, tpOf("a", 0), 5)
+		n.Broker.Close(true, n.epoch)
+		for range 2 {
+			n = start(t, fs, 1, nil)
+			n.apply(t, true, append(recs, leaderIs("a", 0, model.NoBroker))...)
+			p, err := n.Partition(tpOf("a", 0))
+			if err != nil || p.HighWatermark() != 5 {
+				t.Fatalf("%v, %+v", err, p.State())
+			}
+			want(t, "role", n.role(t, tpOf("a", 0)), "follower")
+			pass(time.Minute)
+			n.Broker.Close(false, 0)
+		}
+	})
+}
+
+// KAFKA-16157: a topic is deleted and made again while one of its old directories
+// is broken. The new one doesn't take after the old, and when the disk is mended,
+// what it held isn't taken for the new topic's.
+func TestRecreatedTopicBesideAFailedDirectory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem, broken := vfs.NewMem(), make(chan struct{})
+		fs := vfs.NewFaulty(mem, func(op vfs.Op) error {
+			select {
+			case <-broken:
+				if strings.HasPrefix(op.Name, "d2") {
+					return errors.New("input/output error")
+				}
+			default:
+			}
+			return nil
+		})
+		n := start(t, fs, 2, nil)
+		old := part("a", 0, 1, 1)
+		old.Dirs = []model.DirectoryID{dirID(2)}
+		n.apply(t, true, append(cluster(), topic("a"), old)...)
+		n.produce(t, tpOf("a", 0), 5)
+		close(broken)
+		pass(6 * time.Second)
+		want(t, "role", n.role(t, tpOf("a", 0)), "offline")
+
+		p := part("second", 0, 1, 1)
+		p.Dirs = []model.DirectoryID{model.UnassignedDir}
+		n.apply(t, false, &metadata.RemoveTopicRecord{TopicID: topicID("a")},
+			&metadata.TopicRecord{Name: "a", TopicID: topicID("second")}, p)
+		want(t, "the new one", n.role(t, tpOf("a", 0)), "leader")
+		n.produce(t, tpOf("a", 0), 2)
+		want(t, "d1", n.dirs2(t, "d1"), "a-0")
+		img := n.img
+		n.Broker.Close(true, n.epoch)
+
+		n = start(t, mem, 2, nil)
+		defer func() { n.Broker.Close(true, n.epoch) }()
+		n.Apply(img, nil)
+		got, err := n.Partition(tpOf("a", 0))
+		if err != nil || got.TopicID() != topicID("second") || got.LogEnd() != 2 {
+			t.Fatalf("%v, %+v", err, got.State())
+		}
+		want(t, "the mended disk", n.dirs2(t, "d2"), "a-0.*-stray")
+	})
+}
