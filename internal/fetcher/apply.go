@@ -37,11 +37,11 @@ func (l *loop) apply(r *peer.FetchedPartition) error {
 		l.outOfRange(p)
 	case peer.CodeFencedLeaderEpoch:
 		// The request's epoch is ours (invariant 2): only newer metadata helps.
-		l.failLocked(p, r.Code.String())
+		l.failLocked(p, replica.TroubleRefused, r.Code.String())
 	case peer.CodeUnknownLeaderEpoch:
-		l.delayLocked(p, "leader has not seen this epoch yet")
+		l.delayLocked(p, replica.TroubleRefused, "leader has not seen this epoch yet")
 	default:
-		l.delayLocked(p, r.Code.String())
+		l.delayLocked(p, replica.TroubleRefused, r.Code.String())
 	}
 	return nil
 }
@@ -56,11 +56,11 @@ func (l *loop) append(p *follower, r *peer.FetchedPartition) error {
 	if errors.Is(err, record.ErrCorrupt) || errors.Is(err, record.ErrInvalid) || errors.Is(err, record.ErrShort) {
 		// What arrived is not evidence of the leader's disk: ask again on a new
 		// connection.
-		l.delayLocked(p, err.Error())
+		l.delayLocked(p, replica.TroubleBadRecords, err.Error())
 		return fmt.Errorf("%s: %w: %w", p.a.TP, errBadRecords, err)
 	}
 	if errors.Is(err, ErrNoSpace) {
-		l.delayLocked(p, ErrNoSpace.Error()) // the same words each time: told once
+		l.delayLocked(p, replica.TroubleNoSpace, ErrNoSpace.Error()) // the same words each time: told once
 		return nil
 	}
 	if err != nil {
@@ -69,6 +69,10 @@ func (l *loop) append(p *follower, r *peer.FetchedPartition) error {
 	}
 	p.leaderHW = r.HighWatermark
 	l.appended = append(l.appended, p)
+	if len(r.Records) > 0 {
+		l.self.records = true
+		l.self.behind++
+	}
 	return nil
 }
 
@@ -97,6 +101,7 @@ func (l *loop) settleLocked(p *follower) {
 		return
 	}
 	p.told, p.tries = "", 0
+	l.self.trouble(p, replica.Trouble{})
 	p.lag = max(0, int64(p.leaderHW-p.pos.Offset))
 	if p.lag == 0 {
 		p.caughtUp = time.Now()
@@ -136,7 +141,7 @@ func (l *loop) outOfRange(p *follower) {
 	case replica.StartAt:
 		err = p.a.Replica.StartAt(p.a.Epoch, d.Offset, d.Reason)
 	default:
-		l.delayLocked(p, "offset out of range, yet within the leader's log")
+		l.delayLocked(p, replica.TroubleRange, "offset out of range, yet within the leader's log")
 	}
 	if err != nil {
 		l.troubleLocked(p, err)
@@ -147,11 +152,11 @@ func (l *loop) lookup(ctx context.Context, p *follower, at int64) (model.Offset,
 	res, err := l.conn.ListOffset(ctx, l.cfg.Self, p.a.TP, p.a.Epoch, at)
 	switch {
 	case err != nil:
-		l.delayLocked(p, err.Error())
+		l.delayLocked(p, replica.TroubleRange, err.Error())
 	case res.Code == peer.CodeFencedLeaderEpoch:
-		l.failLocked(p, res.Code.String())
+		l.failLocked(p, replica.TroubleRefused, res.Code.String())
 	case res.Code != peer.CodeNone:
-		l.delayLocked(p, res.Code.String())
+		l.delayLocked(p, replica.TroubleRefused, res.Code.String())
 	default:
 		return res.Offset, true
 	}
@@ -165,15 +170,17 @@ func (l *loop) troubleLocked(p *follower, err error) {
 		p.phase, p.why = Failed, err.Error() // its removal is on the way
 		return
 	}
-	l.failLocked(p, err.Error())
+	l.failLocked(p, replica.TroubleAppend, err.Error())
 }
 
-func (l *loop) failLocked(p *follower, why string) {
+func (l *loop) failLocked(p *follower, code replica.TroubleCode, why string) {
+	l.self.trouble(p, replica.Trouble{Code: code, Text: why})
 	p.phase, p.why, p.lag = Failed, why, -1
 	l.emit(p, journal.ReplicaFailed, "fetch-failed", why)
 }
 
-func (l *loop) delayLocked(p *follower, why string) {
+func (l *loop) delayLocked(p *follower, code replica.TroubleCode, why string) {
+	l.self.trouble(p, replica.Trouble{Code: code, Text: why})
 	if p.told != why {
 		p.told = why
 		l.emit(p, journal.FetchFailed, "backoff", why)

@@ -12,6 +12,7 @@ import (
 	"tidemark/internal/peer"
 	"tidemark/internal/record"
 	"tidemark/internal/replica"
+	"tidemark/internal/wire"
 )
 
 // fakeLog is a log in which a record is one byte: its leader epoch. It answers
@@ -64,7 +65,8 @@ type fakeReplica struct {
 	story []string
 
 	throttled bool
-	unsettled error // what Settle returns
+	unsettled error         // what Settle returns
+	slow      time.Duration // how long Settle takes
 }
 
 func (r *fakeReplica) check(e model.LeaderEpoch) error {
@@ -101,6 +103,10 @@ func (r *fakeReplica) Append(in Fetched) error {
 }
 
 func (r *fakeReplica) Settle() error {
+	r.mu.Lock()
+	slow := r.slow
+	r.mu.Unlock()
+	<-time.After(slow)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.unsettled
@@ -147,7 +153,8 @@ type fakeLeader struct {
 	next    int32
 	down    error
 	dials   []string
-	named   []int // partitions named in each request
+	reports []wire.FetchReport // of every request
+	named   []int              // partitions named in each request
 	forgot  []int
 	version int16
 	reply   func(*peer.ReplicaFetchResult) // bends an answer
@@ -176,9 +183,14 @@ func (f *fakeLeader) ReplicaFetch(ctx context.Context, r peer.ReplicaFetch, out 
 		defer f.mu.Unlock()
 		return f.down
 	}
+	f.reports = append(f.reports, r.Report)
 	f.named, f.forgot, f.version = append(f.named, len(r.Partitions)), append(f.forgot, len(r.Forget)), r.MaxVersion
 	*out = peer.ReplicaFetchResult{SessionID: f.id}
 	switch {
+	case r.SessionEpoch == -1: // no session
+		out.SessionID = 0
+		f.mu.Unlock()
+		return nil
 	case r.SessionEpoch == 0:
 		f.id++
 		f.next, f.session, out.SessionID = 1, map[model.TopicPartition]peer.ReplicaFetchPartition{}, f.id

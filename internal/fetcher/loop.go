@@ -50,6 +50,7 @@ type loop struct {
 	retryAt  time.Time // after a failed request
 	failing  bool
 	failures int // requests that failed in a row
+	self     self
 }
 
 func newLoop(cfg Config, key loopKey, addr string) *loop {
@@ -141,6 +142,7 @@ func (l *loop) run() {
 func (l *loop) sleep(d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
+	defer func(since time.Time) { l.self.asleep += time.Since(since) }(time.Now())
 	select {
 	case <-l.ctx.Done():
 	case <-l.wake:
@@ -166,11 +168,16 @@ func (l *loop) build() (req peer.ReplicaFetch, wait time.Duration) {
 			l.mu.dirty[p] = struct{}{}
 		}
 	}
+	l.self.forget(l.mu.parts)
+	held := false
 	earliest := now.Add(max(l.cfg.Backoff, l.cfg.MaxWait))
 	for p := range l.mu.dirty {
 		until, look := l.look(p, now)
 		if look == changed {
 			req.Partitions = append(req.Partitions, p.sent)
+		}
+		if look == throttled {
+			look, held = waiting, true
 		}
 		if look == waiting && until.Before(earliest) {
 			earliest = until
@@ -182,8 +189,13 @@ func (l *loop) build() (req peer.ReplicaFetch, wait time.Duration) {
 	}
 	req.Forget = l.forgetLocked()
 	if len(req.Forget) == 0 && l.mu.active == 0 {
-		return req, max(earliest.Sub(now), time.Millisecond)
+		if !l.self.untold {
+			return req, max(earliest.Sub(now), time.Millisecond)
+		}
+		// Nothing to ask, but something to tell: a fetch outside any session.
+		req.SessionID, req.SessionEpoch, req.MaxWait = 0, -1, 0
 	}
+	req.Report = l.self.report(now, len(l.mu.parts), held)
 	// Who waits for less than the leader's long poll isn't kept waiting by it.
 	req.MaxWait = min(req.MaxWait, max(earliest.Sub(now), time.Millisecond))
 	l.mu.leave = nil
@@ -222,6 +234,7 @@ const (
 	unchanged outlook = iota // in the session as it stands
 	changed                  // p.sent is new
 	waiting                  // delayed
+	throttled                // delayed by the quota
 	unwanted                 // failed, or no longer following
 )
 
@@ -232,7 +245,7 @@ func (l *loop) look(p *follower, now time.Time) (until time.Time, o outlook) {
 	switch {
 	case p.gone || p.phase == Failed:
 		return until, unwanted
-	case p.phase == Delayed && now.Before(p.until):
+	case p.phase == Delayed && now.Before(p.until): // and its trouble lasts
 		return p.until, waiting
 	}
 	p.phase, p.why = Fetching, ""
@@ -247,7 +260,7 @@ func (l *loop) look(p *follower, now time.Time) (until time.Time, o outlook) {
 	p.pos = pos
 	if d := l.throttledLocked(p); d > 0 {
 		p.phase, p.why, p.until = Throttled, "follower.replication.throttled.rate is used up", now.Add(d)
-		return p.until, waiting
+		return p.until, throttled
 	}
 	next := peer.ReplicaFetchPartition{
 		Topic: p.a.TP.Topic, Of: model.TopicIDPartition{TopicID: p.a.TopicID, Partition: p.a.TP.Partition},
@@ -310,6 +323,7 @@ func (l *loop) fetch(req peer.ReplicaFetch) error {
 	if err := l.conn.ReplicaFetch(ctx, req, &l.result); err != nil {
 		return err
 	}
+	l.self.arrived(time.Now())
 	l.recovered()
 	wasFull := l.sess.full()
 	if !l.sess.answered(l.result.Code, l.result.SessionID) {
@@ -337,6 +351,9 @@ func (l *loop) requestFailed(err error) {
 	l.sess.restart()
 	l.retryAt = time.Now().Add(quickly(l.failures, l.cfg.Backoff))
 	l.failures++
+	if errors.Is(err, peer.ErrTooLarge) {
+		l.oversized(err)
+	}
 	if l.failing {
 		return
 	}
@@ -344,6 +361,17 @@ func (l *loop) requestFailed(err error) {
 	e := journal.New(journal.FetchFailed)
 	e.Leader, e.Reason, e.Detail = l.key.leader, "request-failed", err.Error()
 	l.cfg.Events.Emit(e)
+}
+
+// oversized: no partition of the request is known to be innocent.
+func (l *loop) oversized(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, p := range l.mu.parts {
+		if p.inSession {
+			l.self.trouble(p, replica.Trouble{Code: replica.TroubleOversized, Text: err.Error()})
+		}
+	}
 }
 
 func (l *loop) recovered() {

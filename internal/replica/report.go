@@ -20,3 +20,30 @@ type Report struct {
 	// of them got records with the answer before.
 	Partitions, Behind int
 }
+
+// TroubleCode classes why a follower gets nowhere with a partition. The numbers
+// go over the wire.
+type TroubleCode uint8
+
+// The classes of trouble.
+const (
+	TroubleNone TroubleCode = iota
+	// TroubleAppend: its log refused the records.
+	TroubleAppend
+	// TroubleNoSpace: its disk is full.
+	TroubleNoSpace
+	// TroubleBadRecords: the records that arrive are damaged.
+	TroubleBadRecords
+	// TroubleOversized: an answer is larger than it accepts.
+	TroubleOversized
+	// TroubleRefused: the leader answers with an error.
+	TroubleRefused
+	// TroubleRange: its position is outside the leader's log.
+	TroubleRange
+)
+
+// Trouble is what a follower says of one partition with which it gets nowhere.
+type Trouble struct {
+	Code TroubleCode
+	Text string // an error text
+}
