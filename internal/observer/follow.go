@@ -110,6 +110,8 @@ func (o *Observer) load(caughtUp bool) error {
 		var batches []record.Batch
 		err := o.cfg.Store.Read(from, to, func(b record.Batch) error {
 			batches = append(batches, append(record.Batch(nil), b...))
+			o.records.Add(int64(b.Count()))
+			o.stamp.Store(b.MaxTimestamp())
 			return nil
 		})
 		if err != nil {

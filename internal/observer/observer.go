@@ -59,6 +59,8 @@ type Observer struct {
 	image   atomic.Pointer[metadata.Image]
 	applied atomic.Int64
 	hw      atomic.Int64
+	stamp   atomic.Int64 // newest timestamp of the last batch, ms
+	records atomic.Int64 // taken since the start
 	leader  atomic.Pointer[QuorumLeader]
 	voters  atomic.Pointer[[]metadata.Voter]
 
@@ -150,6 +152,10 @@ func (o *Observer) Applied() model.Offset { return model.Offset(o.applied.Load()
 
 // HighWatermark is the quorum's high watermark as far as it is known.
 func (o *Observer) HighWatermark() model.Offset { return model.Offset(o.hw.Load()) }
+
+// Taken is what was read since the start: records, and the newest timestamp (ms)
+// among the last batch's, 0 before the first.
+func (o *Observer) Taken() (records, timestamp int64) { return o.records.Load(), o.stamp.Load() }
 
 // First is closed after the first image has been applied by every subscriber.
 func (o *Observer) First() <-chan struct{} { return o.first }

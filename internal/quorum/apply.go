@@ -205,6 +205,12 @@ func (a *applier) batch(p payload, term uint64) error {
 	a.snapBytes += int64(len(b))
 	a.n.board.update(func(q *posted) {
 		q.end, q.appliedEpoch, q.image = a.at.End, a.at.Epoch, a.loader.Image()
+		q.appliedTime = b.MaxTimestamp()
+		if q.leading {
+			a.n.meter.appended.Add(int64(b.Count()))
+		} else {
+			a.n.meter.fetched.Add(int64(b.Count()))
+		}
 	})
 	a.n.noteIndex(a.at.Index, a.at.End)
 	a.n.props.complete(p.proposal, base, nil)

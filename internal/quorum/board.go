@@ -3,6 +3,8 @@ package quorum
 import (
 	"sync"
 
+	"go.etcd.io/raft/v3"
+
 	"tidemark/internal/metadata"
 	"tidemark/internal/model"
 )
@@ -13,6 +15,10 @@ type posted struct {
 	leader  model.BrokerID
 	epoch   model.LeaderEpoch
 	leading bool
+	raft    raft.StateType
+	vote    uint64 // in this epoch, raft.None if none
+
+	appliedTime int64 // newest timestamp of the last applied batch, -1 if none
 
 	end, start   model.Offset
 	appliedEpoch model.LeaderEpoch // epoch of the last applied batch
@@ -52,7 +58,7 @@ func newBoard() *board {
 	b := &board{}
 	b.mu.changed = make(chan struct{})
 	b.mu.leader, b.mu.image = model.NoBroker, metadata.Empty()
-	b.mu.appliedEpoch = model.NoLeaderEpoch
+	b.mu.appliedEpoch, b.mu.appliedTime = model.NoLeaderEpoch, -1
 	return b
 }
 

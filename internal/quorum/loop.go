@@ -120,7 +120,7 @@ func (n *Node) ready() {
 			n.raft.soft = *rd.SoftState
 		}
 		if !raft.IsEmptyHardState(rd.HardState) {
-			n.raft.term = rd.HardState.GetTerm()
+			n.raft.term, n.raft.vote = rd.HardState.GetTerm(), rd.HardState.GetVote()
 		}
 		if n.raft.term > math.MaxInt32 {
 			n.fail(errors.New("quorum: term exceeds what a leader epoch can hold"))
@@ -167,8 +167,9 @@ func (n *Node) publishView() {
 			return
 		}
 		lost = p.leading && (!leading || p.epoch != epoch)
-		p.leader, p.epoch, p.leading = leader, epoch, leading
+		p.leader, p.epoch, p.leading, p.raft, p.vote = leader, epoch, leading, r.soft.RaftState, r.vote
 	})
+	n.meter.ledBy(leader)
 	if lost {
 		n.props.failAll(ErrNotLeader)
 		n.watch.reset()

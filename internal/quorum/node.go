@@ -26,6 +26,7 @@ type Node struct {
 	board *board
 	props *proposals
 	watch *observers
+	meter meter
 
 	inbox chan *pb.Message // from peers; full: dropped, Raft sends again
 	calls *queue[func()]   // for the loop: storage answers, requests
@@ -63,6 +64,7 @@ type raftState struct {
 	rn       *raft.RawNode
 	term     uint64
 	soft     raft.SoftState
+	vote     uint64
 	led      uint64 // the term for which LeaderChange has been proposed
 	members  members
 	conf     confState

@@ -76,6 +76,7 @@ func (n *Node) Propose(ctx context.Context, epoch model.LeaderEpoch, b record.Ba
 		return model.NoOffset, ErrNotLeader
 	}
 	id, done := n.props.add()
+	begun := time.Now()
 	refuse := func(err error) { n.props.complete(id, model.NoOffset, err) }
 	n.calls.put(func() {
 		p, _ := n.board.look()
@@ -89,6 +90,9 @@ func (n *Node) Propose(ctx context.Context, epoch model.LeaderEpoch, b record.Ba
 	})
 	select {
 	case r := <-done:
+		if r.err == nil {
+			n.meter.commits.Observe(time.Since(begun))
+		}
 		return r.base, r.err
 	case <-ctx.Done():
 		refuse(ctx.Err())

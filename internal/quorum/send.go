@@ -137,10 +137,15 @@ func (s *sender) call(ms []*pb.Message) error {
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, callTimeout)
 	defer cancel()
+	m := &s.n.meter
+	m.requests.Add(1)
+	m.bytesOut.Add(int64(len(frame)))
 	out, err := s.n.cfg.Transport.Call(ctx, s.peer, frame)
 	if err != nil {
 		return err
 	}
+	m.answers.Add(1)
+	m.bytesIn.Add(int64(len(out)))
 	answer, _, err := decodeFrame(out)
 	if err == nil && answer.Error != "" {
 		err = errors.New(answer.Error)
@@ -174,7 +179,10 @@ func (n *Node) Handle(_ context.Context, frame []byte) ([]byte, error) {
 		return nil, err
 	}
 	out, outBody := n.answer(e, body)
-	return encodeFrame(out, outBody)
+	answer, err := encodeFrame(out, outBody)
+	n.meter.bytesIn.Add(int64(len(frame)))
+	n.meter.bytesOut.Add(int64(len(answer)))
+	return answer, err
 }
 
 func (n *Node) answer(e envelope, body []byte) (envelope, []byte) {
