@@ -9,8 +9,9 @@ LDFLAGS := -s -w -X tidemark/internal/cli.version=$(VERSION) -X tidemark/interna
 GO      ?= go
 SEEDS   ?= 2000
 FUZZTIME ?= 20s
+COUNT   ?= 1
 
-.PHONY: build deps dev test test-long test-race check sim mutants fuzz conformance bench bench-micro bench-kafka generate clean
+.PHONY: build deps dev test test-long test-race check sim faults mutants fuzz conformance bench bench-micro bench-kafka generate clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/tidemark ./cmd/tidemark
@@ -43,6 +44,10 @@ sim:
 	$(GO) test -c -o bin/sim.test ./internal/sim
 	./bin/sim.test -test.run 'TestCluster$$' -test.timeout 0 -test.v -progress=10s -seeds=$(SEEDS) \
 		$(if $(SIM_DURATION),-for=$(SIM_DURATION)) $(if $(SIM_FIRST),-first=$(SIM_FIRST))
+
+# The cases of docs/ROBUSTNESS.md with real faults: make faults COUNT=5
+faults: deps build
+	@scripts/faults $(COUNT)
 
 fuzz:
 	@scripts/fuzz $(FUZZTIME)

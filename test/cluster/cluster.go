@@ -26,7 +26,8 @@ type Cluster struct {
 	ClusterID string
 	Nodes     []*Node
 
-	wrap func(n *Node, command []string) []string
+	wrap  func(n *Node, command []string) []string
+	hosts *Hosts
 }
 
 // Node is one process; ID counts from 1.
@@ -34,10 +35,14 @@ type Node struct {
 	ID                   int
 	Client, Control      int // ports, 0 without the role
 	External, HTTP       int
+	Host                 string // address of all its listeners
 	Rack                 string
+	Net                  Proxies // with Options.Proxied
 	Dir, Properties, Log string
 
-	c    *Cluster
+	c     *Cluster
+	binds map[string]int // by listener name, where a proxy is at the advertised port
+
 	mu   sync.Mutex
 	cmd  *exec.Cmd
 	done chan struct{}
@@ -55,6 +60,8 @@ type Options struct {
 	Unformatted bool                                     // the nodes format themselves, by Env
 	Start       func(n *Node) bool                       // false leaves the node down; nil starts all
 	Roles       func(id int) string                      // process.roles; nil makes every node a broker and a controller
+	Proxied     bool                                     // clients, brokers and controllers reach a node through its Node.Net
+	Hosts       *Hosts                                   // every node on a host of its own; nil puts all on loopback
 }
 
 func (o Options) roles(id int) string {
@@ -75,6 +82,9 @@ var build struct {
 // Binary builds the tidemark command once per test process and returns its path.
 func Binary(t testing.TB) string {
 	t.Helper()
+	if bin := os.Getenv(binaryEnv); bin != "" {
+		return bin
+	}
 	build.once.Do(func() {
 		dir, err := os.MkdirTemp("", "tidemark-bin-")
 		if err != nil {
@@ -116,7 +126,7 @@ func TryRun(t testing.TB, stdin string, args ...string) (string, error) {
 // New formats and starts a cluster and waits until every started node is ready.
 func New(t testing.TB, o Options) *Cluster {
 	t.Helper()
-	c := &Cluster{T: t, Dir: t.TempDir(), wrap: o.Wrap}
+	c := &Cluster{T: t, Dir: t.TempDir(), wrap: o.Wrap, hosts: o.Hosts}
 	ports := freePorts(t, o.Nodes*4)
 	for i := range o.Nodes {
 		n := &Node{ID: i + 1, c: c, Client: ports[4*i], Control: ports[4*i+1], External: ports[4*i+2], HTTP: ports[4*i+3], Rack: string(rune('a' + i%3))}
@@ -127,7 +137,13 @@ func New(t testing.TB, o Options) *Cluster {
 			n.Client, n.External = 0, 0
 		}
 		n.Dir = filepath.Join(c.Dir, fmt.Sprintf("node-%d", n.ID))
-		n.Properties, n.Log = n.Dir+".properties", n.Dir+".log"
+		n.Properties, n.Log, n.Host = n.Dir+".properties", n.Dir+".log", "127.0.0.1"
+		if o.Hosts != nil {
+			n.Host = o.Hosts.Addr(n.ID)
+		}
+		if o.Proxied {
+			n.startProxies()
+		}
 		c.Nodes = append(c.Nodes, n)
 	}
 	c.ClusterID = strings.TrimSpace(Run(t, "", "storage", "random-uuid"))
@@ -136,7 +152,7 @@ func New(t testing.TB, o Options) *Cluster {
 		if !o.votes(n.ID) {
 			continue
 		}
-		voters = append(voters, fmt.Sprintf("%d@127.0.0.1:%d:%s", n.ID, n.Control, strings.TrimSpace(Run(t, "", "storage", "random-uuid"))))
+		voters = append(voters, fmt.Sprintf("%d@%s:%d:%s", n.ID, n.Host, n.Control, strings.TrimSpace(Run(t, "", "storage", "random-uuid"))))
 	}
 	for _, n := range c.Nodes {
 		if err := os.WriteFile(n.Properties, []byte(n.config(o)), 0o644); err != nil {
@@ -172,9 +188,9 @@ func (n *Node) config(o Options) string {
 			continue
 		}
 		if o.Static {
-			quorum = append(quorum, fmt.Sprintf("%d@127.0.0.1:%d", m.ID, m.Control))
+			quorum = append(quorum, fmt.Sprintf("%d@%s:%d", m.ID, m.Host, m.Control))
 		} else {
-			quorum = append(quorum, fmt.Sprintf("127.0.0.1:%d", m.Control))
+			quorum = append(quorum, fmt.Sprintf("%s:%d", m.Host, m.Control))
 		}
 	}
 	key := "controller.quorum.bootstrap.servers"
@@ -184,26 +200,39 @@ func (n *Node) config(o Options) string {
 	rf, minISR := min(3, o.Nodes), min(2, o.Nodes)
 	var listeners, advertised []string
 	add := func(name, host string, port int) {
-		listeners = append(listeners, fmt.Sprintf("%s://127.0.0.1:%d", name, port))
+		bind := port
+		if b, ok := n.binds[name]; ok {
+			bind = b
+		}
+		listeners = append(listeners, fmt.Sprintf("%s://%s:%d", name, n.Host, bind))
 		advertised = append(advertised, fmt.Sprintf("%s://%s:%d", name, host, port))
 	}
 	if strings.Contains(o.roles(n.ID), "broker") {
-		add("PLAINTEXT", "127.0.0.1", n.Client)
-		add("EXTERNAL", "localhost", n.External)
+		add("PLAINTEXT", n.Host, n.Client)
+		if o.Hosts == nil {
+			add("EXTERNAL", "localhost", n.External)
+		}
+		if o.Proxied {
+			add("INTERNAL", n.Host, n.Net.Brokers.Port())
+		}
 	}
 	if o.votes(n.ID) {
-		add("CONTROLLER", "127.0.0.1", n.Control)
+		add("CONTROLLER", n.Host, n.Control)
 	}
 	lines := []string{
 		"process.roles=" + o.roles(n.ID), fmt.Sprintf("node.id=%d", n.ID), "broker.rack=" + n.Rack,
 		key + "=" + strings.Join(quorum, ","), "controller.listener.names=CONTROLLER",
 		"listeners=" + strings.Join(listeners, ","), "advertised.listeners=" + strings.Join(advertised, ","),
-		"listener.security.protocol.map=PLAINTEXT:PLAINTEXT,EXTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT", "log.dirs=" + n.Dir,
+		"listener.security.protocol.map=PLAINTEXT:PLAINTEXT,EXTERNAL:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT", "log.dirs=" + n.Dir,
 		fmt.Sprintf("default.replication.factor=%d", rf), fmt.Sprintf("min.insync.replicas=%d", minISR),
 		fmt.Sprintf("offsets.topic.replication.factor=%d", rf), "offsets.topic.num.partitions=5", "group.initial.rebalance.delay.ms=0",
-		fmt.Sprintf("tidemark.http.listener=127.0.0.1:%d", n.HTTP),
+		fmt.Sprintf("tidemark.http.listener=%s:%d", n.Host, n.HTTP),
 	}
-	if strings.Contains(o.roles(n.ID), "broker") {
+	switch {
+	case !strings.Contains(o.roles(n.ID), "broker"):
+	case o.Proxied:
+		lines = append(lines, "inter.broker.listener.name=INTERNAL")
+	default:
 		lines = append(lines, "inter.broker.listener.name=PLAINTEXT")
 	}
 	lines = append(lines, o.Settings...)
@@ -218,7 +247,7 @@ func (n *Node) config(o Options) string {
 func (c *Cluster) Join(id int, settings ...string) *Node {
 	c.T.Helper()
 	ports := freePorts(c.T, 2)
-	n := &Node{ID: id, c: c, Client: ports[0], HTTP: ports[1], Dir: filepath.Join(c.Dir, fmt.Sprintf("node-%d", id))}
+	n := &Node{ID: id, c: c, Client: ports[0], HTTP: ports[1], Host: "127.0.0.1", Dir: filepath.Join(c.Dir, fmt.Sprintf("node-%d", id))}
 	n.Properties, n.Log = n.Dir+".properties", n.Dir+".log"
 	lines := append([]string{
 		"process.roles=broker", fmt.Sprintf("node.id=%d", id), "controller.listener.names=CONTROLLER",
@@ -272,7 +301,7 @@ func (c *Cluster) list(port func(*Node) int) string {
 	var out []string
 	for _, n := range c.Nodes {
 		if p := port(n); p != 0 {
-			out = append(out, "127.0.0.1:"+strconv.Itoa(p))
+			out = append(out, net.JoinHostPort(n.Host, strconv.Itoa(p)))
 		}
 	}
 	return strings.Join(out, ",")
@@ -319,10 +348,10 @@ func (n *Node) RSS(t testing.TB) int64 {
 }
 
 // Addr is the node's client address.
-func (n *Node) Addr() string { return "127.0.0.1:" + strconv.Itoa(n.Client) }
+func (n *Node) Addr() string { return net.JoinHostPort(n.Host, strconv.Itoa(n.Client)) }
 
 // URL is the node's HTTP address with the path.
-func (n *Node) URL(path string) string { return fmt.Sprintf("http://127.0.0.1:%d%s", n.HTTP, path) }
+func (n *Node) URL(path string) string { return fmt.Sprintf("http://%s:%d%s", n.Host, n.HTTP, path) }
 
 // Start starts the process.
 func (n *Node) Start(env ...string) {
@@ -335,6 +364,9 @@ func (n *Node) Start(env ...string) {
 	command := []string{Binary(n.c.T), "server", n.Properties}
 	if n.c.wrap != nil {
 		command = n.c.wrap(n, command)
+	}
+	if n.c.hosts != nil {
+		command = n.c.hosts.on(n.ID, command)
 	}
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
