@@ -208,3 +208,61 @@ func TestWhoIsPreferred(t *testing.T) {
 		}
 	})
 }
+
+func TestFetchErrorsAndHints(t *testing.T) {
+	n := newDataNode(t, 1, 2)
+	c := n.dial()
+	r := call[*kmsg.FetchResponse](t, c, fetchReq(-1, 0, -1, 5, 0, 0), 16)
+	ps := r.Topics[0].Partitions
+	if ps[0].ErrorCode != kerr.OffsetOutOfRange.Code || ps[0].HighWatermark != -1 || ps[0].LogStartOffset != -1 {
+		t.Fatalf("%+v", ps[0])
+	}
+	if ps[1].ErrorCode != 0 {
+		t.Fatalf("%+v", ps[1])
+	}
+	if ps[2].ErrorCode != kerr.NotLeaderForPartition.Code || ps[2].CurrentLeader.LeaderID != 2 || len(r.Brokers) != 1 {
+		t.Fatalf("%+v %+v", ps[2], r.Brokers)
+	}
+	req := fetchReq(-1, 0, -1, 0)
+	req.Topics[0].Partitions[0].CurrentLeaderEpoch = 3
+	if p := call[*kmsg.FetchResponse](t, c, req, 16).Topics[0].Partitions[0]; p.ErrorCode != kerr.UnknownLeaderEpoch.Code {
+		t.Fatalf("%+v", p)
+	}
+}
+
+func TestFetchDivergence(t *testing.T) {
+	n := newDataNode(t, 1, 2)
+	c := n.dial()
+	produce(t, c, 1, 0, oneBatch("a", "b"))
+	req := fetchReq(2, 0, -1, 9)
+	req.Topics[0].Partitions[0].LastFetchedEpoch = 0
+	p := call[*kmsg.FetchResponse](t, c, req, 17).Topics[0].Partitions[0]
+	if p.ErrorCode != 0 || p.DivergingEpoch.Epoch != 0 || p.DivergingEpoch.EndOffset != 2 || len(p.RecordBatches) != 0 {
+		t.Fatalf("%+v", p)
+	}
+	st := n.parts[model.TopicPartition{Topic: "orders"}].State()
+	if st.Followers[0].LEO != model.NoOffset {
+		t.Fatalf("a diverging fetch counted as acknowledgement: %+v", st.Followers[0])
+	}
+}
+
+func TestPreferredReadReplica(t *testing.T) {
+	n := newDataNode(t, 1, 2)
+	c := n.dial()
+	produce(t, c, 1, 0, oneBatch("a"))
+	rack := func(name string, version int16) int32 {
+		req := fetchReq(-1, 0, -1, 0)
+		req.Rack = name
+		return call[*kmsg.FetchResponse](t, c, req, version).Topics[0].Partitions[0].PreferredReadReplica
+	}
+	if id := rack("rack2", 13); id != -1 {
+		t.Fatalf("%d: replica 2 has not fetched yet", id)
+	}
+	call[*kmsg.FetchResponse](t, c, fetchReq(2, 0, -1, 1), 17)
+	call[*kmsg.FetchResponse](t, c, fetchReq(3, 0, -1, 1), 17)
+	for name, want := range map[string]int32{"rack1": -1, "rack2": 2, "rack3": -1, "": -1, "elsewhere": -1} {
+		if id := rack(name, 13); id != want {
+			t.Errorf("%q: %d, want %d", name, id, want)
+		}
+	}
+}
