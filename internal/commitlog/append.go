@@ -138,6 +138,10 @@ func (l *Log) write(cfg *Config, r run) error {
 	s.marks.put(int64(next-s.base), pos)
 	s.setTail(int64(next-s.base), pos)
 	l.end.Store(int64(next))
+	if due := l.o.RestartBytes; due > 0 && !s.asked && pos-s.restartPos.Load() >= due && l.o.OnDirty != nil {
+		s.asked = true
+		l.o.OnDirty()
+	}
 	return nil
 }
 
@@ -216,17 +220,17 @@ func (l *Log) roll(base model.Offset, snapshot bool) error {
 	if old.size() == 0 && old.base == base {
 		return nil
 	}
-	if snapshot && base == l.End() {
-		if _, err := l.takeSnapshot(); err != nil {
-			return err
-		}
-	}
 	v := l.segments()
 	keep := v[:len(v):len(v)]
 	if old.size() == 0 {
 		keep = v[: len(v)-1 : len(v)-1]
 	} else if err := l.seal(old); err != nil {
 		return err
+	}
+	if snapshot && base == l.End() { // after the indexes: see restart.go
+		if _, err := l.takeSnapshot(); err != nil {
+			return err
+		}
 	}
 	// What has been closed is trusted once it is flushed: so must be its epochs.
 	if err := l.epochs.save(l.fs, l.Dir()); err != nil {

@@ -200,7 +200,7 @@ func (w *cleanWriter) finish(aborted []AbortedTxn) error {
 	s.largest.Store(&last)
 	s.abortedMem.Store(&aborted)
 	s.aborted.Store(len(aborted) > 0)
-	places, stamps := x.encode()
+	places, stamps := encodePlaces(x.places.view()), encodeStamps(x.stamps.view())
 	files := []struct {
 		suffix string
 		p      []byte

@@ -116,6 +116,11 @@ type Options struct {
 	// with the log's lock held, at a roll (before the append that caused it)
 	// and at a clean close. Nil, or a nil result, writes none.
 	ProducerSnapshot func() []byte
+	// OnDirty is called, with the log's lock held, when RestartBytes were appended
+	// to the active segment since the last restart point: call RestartPoint some
+	// time. 0 or nil: never.
+	RestartBytes int64
+	OnDirty      func()
 	// OnSegmentRecovered reports progress of recovery; may be nil.
 	OnSegmentRecovered func(done, total int)
 	Log                *slog.Logger // nil: discarded

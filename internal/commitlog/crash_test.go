@@ -1,7 +1,9 @@
 package commitlog
 
 import (
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"testing"
 
 	"tidemark/internal/model"
@@ -50,6 +52,11 @@ var scenarios = map[string][]func(l *Log) error{
 	"log start":          {app(1, 4), app(2, 4), flush, advance(35), app(2, 3), advance(60), flush, app(3, 3)},
 	"restart":            {app(1, 6), flush, restart(500), app(2, 6), flush, restart(100), app(3, 2)},
 	"retention":          {app(1, 6), flush, retain, app(2, 2), flush, remove, app(3, 3), retain},
+	"restart points":     {large, app(1, 3), mark, app(1, 1), mark, app(1, 4), app(2, 3), mark, flush, app(2, 2), mark},
+	"restart, truncate":  {large, app(1, 4), mark, app(1, 1), cut(30), app(2, 2), mark, cut(20), app(3, 3), mark, app(3, 5), mark, cut(70), mark},
+	"restart, at a mark": {large, app(1, 3), mark, app(1, 1), flush, cut(30), app(2, 1), mark, cut(30), app(3, 2), flush, mark},
+	"restart, empty":     {large, app(1, 3), mark, restart(500), app(2, 2), mark, restart(20), app(3, 2), mark},
+	"restart, txns":      {large, app(1, 1), begin(1, 7), begin(1, 8), end(1, 8), mark, begin(1, 9), end(1, 9), end(1, 7), mark, begin(2, 9), cut(19), mark},
 	"transactions":       {app(1, 2), txn(1, 7, false), flush, txn(1, 8, false), app(2, 3), txn(2, 9, true), txn(2, 7, false), cut(33), app(3, 3)},
 }
 
@@ -72,6 +79,70 @@ func txn(epoch model.LeaderEpoch, pid model.ProducerID, commit bool) func(*Log) 
 		}
 		return l.AppendAborted(AbortedTxn{pid, first, first + 2, first + 3})
 	}
+}
+
+// begin and end are the records of a transaction and its abort marker, apart.
+func begin(epoch model.LeaderEpoch, pid model.ProducerID) func(*Log) error {
+	return func(l *Log) error { _, err := l.Append(txnBatch(l.End(), epoch, pid, 2)); return err }
+}
+
+func end(epoch model.LeaderEpoch, pid model.ProducerID) func(*Log) error {
+	return func(l *Log) error {
+		at := l.End()
+		open := openTxns{first: map[model.ProducerID]model.Offset{}}
+		if err := l.Batches(l.Start(), func(b record.Batch) error { open.add(b); return nil }); err != nil {
+			return err
+		}
+		if _, err := l.Append(marker(at, epoch, pid, false)); err != nil {
+			return err
+		}
+		first := open.first[pid]
+		delete(open.first, pid)
+		lso := at + 1
+		for _, f := range open.first {
+			lso = min(lso, f)
+		}
+		return l.AppendAborted(AbortedTxn{pid, first, at, lso})
+	}
+}
+
+// large makes room for restart points inside segments.
+func large(l *Log) error {
+	c := l.Config()
+	c.SegmentBytes = 1700
+	l.UpdateConfig(c)
+	return nil
+}
+
+// mark makes a restart point at the log end.
+func mark(l *Log) error {
+	p, err := producersOf(l)
+	if err != nil {
+		return err
+	}
+	return l.RestartPoint(l.End(), p)
+}
+
+// producersOf is a snapshot that knows the open transactions and nothing else.
+func producersOf(l *Log) ([]byte, error) {
+	open := openTxns{first: map[model.ProducerID]model.Offset{}}
+	if err := l.Batches(l.Start(), func(b record.Batch) error { open.add(b); return nil }); err != nil {
+		return nil, err
+	}
+	return encodeProducers(open.first), nil
+}
+
+func encodeProducers(open map[model.ProducerID]model.Offset) []byte {
+	body := binary.BigEndian.AppendUint32(nil, uint32(len(open)))
+	for id, first := range open {
+		e := make([]byte, snapshotEntry)
+		binary.BigEndian.PutUint64(e, uint64(id))
+		binary.BigEndian.PutUint64(e[snapshotEntry-8:], uint64(first))
+		body = append(body, e...)
+	}
+	p := binary.BigEndian.AppendUint16(nil, 1)
+	p = binary.BigEndian.AppendUint32(p, crc32.Checksum(body, castagnoli))
+	return append(p, body...)
 }
 
 func flush(l *Log) error { return l.Flush(l.End()) }
@@ -190,6 +261,7 @@ func checkCrash(t *testing.T, what string, m *vfs.Mem, before, after state, agai
 	}
 	checkEpochs(t, what, l, got)
 	checkAborted(t, what, l)
+	checkLookups(t, what, l)
 
 	// The log goes on: one more append, a clean stop, and all of it is there.
 	next := batch(l.End(), 100, 1, 1, 1)
@@ -240,6 +312,35 @@ func checkEpochs(t *testing.T, what string, l *Log, got []word) {
 	}
 	if a, b := fmt.Sprint(l.Epochs()), fmt.Sprint(want.entries()); a != b {
 		t.Fatalf("%s: epochs %s, batches say %s", what, a, b)
+	}
+}
+
+// checkLookups finds every batch by its offset and by its timestamp.
+func checkLookups(t *testing.T, what string, l *Log) {
+	t.Helper()
+	newest := int64(-1)
+	must(t, l.Batches(l.Start(), func(b record.Batch) error {
+		base := max(b.BaseOffset(), l.Start())
+		sl, err := l.Read(base, l.End(), 1, true)
+		if err != nil || sl.Len() != len(b) {
+			t.Fatalf("%s: read at %d: %d bytes, want %d (%v)", what, base, sl.Len(), len(b), err)
+		}
+		sl.Release()
+		if b.Control() || b.MaxTimestamp() <= newest {
+			return nil
+		}
+		newest = b.MaxTimestamp()
+		off, at, _, ok, err := l.OffsetForTimestamp(newest, l.End())
+		if err != nil || !ok || at != newest || off < b.BaseOffset() || off > b.LastOffset() {
+			t.Fatalf("%s: timestamp %d is at %d %t, batch [%d, %d] has it (%v)", what, newest, off, ok, b.BaseOffset(), b.LastOffset(), err)
+		}
+		return nil
+	}))
+	if newest < 0 {
+		return
+	}
+	if _, at, _, ok, err := l.MaxTimestampOffset(l.End()); err != nil || !ok || at < newest {
+		t.Fatalf("%s: largest timestamp %d %t, want %d (%v)", what, at, ok, newest, err)
 	}
 }
 

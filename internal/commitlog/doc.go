@@ -49,7 +49,8 @@
 //	*.deleted *.cleaned *.swap *.tmp   on their way; finished or removed by Open
 //
 // The indexes of the segment being written are on the heap and reach their
-// files when it is closed: by a roll or a clean shutdown. Those of closed
+// files when it is closed, by a roll or a clean shutdown, and as far as a
+// restart point needs them (restart.go). Those of closed
 // segments are searched in the file, not loaded. An index that is missing or
 // can't be right is built again.
 //

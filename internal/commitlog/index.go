@@ -72,15 +72,21 @@ type memIndex struct {
 	since  int64 // bytes appended since the last entry; owned by the writer
 }
 
-func (x *memIndex) encode() (places, stamps []byte) {
-	for _, p := range x.places.view() {
-		places = binary.BigEndian.AppendUint64(places, uint64(p))
+func encodePlaces(v []place) []byte {
+	out := make([]byte, 0, len(v)*indexEntrySize)
+	for _, p := range v {
+		out = binary.BigEndian.AppendUint64(out, uint64(p))
 	}
-	for _, s := range x.stamps.view() {
-		stamps = binary.BigEndian.AppendUint64(stamps, uint64(s.ts))
-		stamps = binary.BigEndian.AppendUint32(stamps, uint32(s.rel))
+	return out
+}
+
+func encodeStamps(v []stamp) []byte {
+	out := make([]byte, 0, len(v)*timeEntrySize)
+	for _, s := range v {
+		out = binary.BigEndian.AppendUint64(out, uint64(s.ts))
+		out = binary.BigEndian.AppendUint32(out, uint32(s.rel))
 	}
-	return places, stamps
+	return out
 }
 
 // addStamp keeps timestamps strictly increasing, and offsets too.
@@ -95,34 +101,50 @@ func (x *memIndex) addStamp(s stamp) {
 // positions inside the segment. A file that a JVM left preallocated ends in
 // zeros and fails, as it does in Kafka.
 func parsePlaces(p []byte, size int64) ([]place, error) {
-	if len(p)%indexEntrySize != 0 {
-		return nil, fmt.Errorf("offset index has %d bytes: %w", len(p), ErrCorrupt)
-	}
-	out := make([]place, 0, len(p)/indexEntrySize)
-	for i := 0; i < len(p); i += indexEntrySize {
-		e := place(binary.BigEndian.Uint64(p[i:]))
-		if n := len(out); e.pos() >= size || (n > 0 && (out[n-1].rel() >= e.rel() || out[n-1].pos() >= e.pos())) {
-			return nil, fmt.Errorf("offset index entry %d is (%d, %d): %w", n, e.rel(), e.pos(), ErrCorrupt)
-		}
-		out = append(out, e)
+	out := leadingPlaces(p, size)
+	if n := len(out); n*indexEntrySize != len(p) {
+		return nil, fmt.Errorf("offset index of %d bytes, entry %d is %x: %w",
+			len(p), n, p[n*indexEntrySize:min((n+1)*indexEntrySize, len(p))], ErrCorrupt)
 	}
 	return out, nil
 }
 
-// parseStamps checks a time index.
-func parseStamps(p []byte) ([]stamp, error) {
-	if len(p)%timeEntrySize != 0 {
-		return nil, fmt.Errorf("time index has %d bytes: %w", len(p), ErrCorrupt)
-	}
-	out := make([]stamp, 0, len(p)/timeEntrySize)
-	for i := 0; i < len(p); i += timeEntrySize {
-		e := stamp{int64(binary.BigEndian.Uint64(p[i:])), int64(binary.BigEndian.Uint32(p[i+8:]))}
-		if n := len(out); n > 0 && (out[n-1].ts >= e.ts || out[n-1].rel > e.rel) {
-			return nil, fmt.Errorf("time index entry %d is (%d, %d): %w", n, e.ts, e.rel, ErrCorrupt)
+// leadingPlaces are the entries of an offset index before the first that can't
+// be right.
+func leadingPlaces(p []byte, size int64) []place {
+	out := make([]place, 0, len(p)/indexEntrySize)
+	for ; len(p) >= indexEntrySize; p = p[indexEntrySize:] {
+		e := place(binary.BigEndian.Uint64(p))
+		if n := len(out); e.pos() >= size || (n > 0 && (out[n-1].rel() >= e.rel() || out[n-1].pos() >= e.pos())) {
+			break
 		}
 		out = append(out, e)
 	}
+	return out
+}
+
+// parseStamps checks a time index.
+func parseStamps(p []byte) ([]stamp, error) {
+	out := leadingStamps(p)
+	if n := len(out); n*timeEntrySize != len(p) {
+		return nil, fmt.Errorf("time index of %d bytes, entry %d is %x: %w",
+			len(p), n, p[n*timeEntrySize:min((n+1)*timeEntrySize, len(p))], ErrCorrupt)
+	}
 	return out, nil
+}
+
+// leadingStamps are the entries of a time index before the first that can't be
+// right.
+func leadingStamps(p []byte) []stamp {
+	out := make([]stamp, 0, len(p)/timeEntrySize)
+	for ; len(p) >= timeEntrySize; p = p[timeEntrySize:] {
+		e := stamp{int64(binary.BigEndian.Uint64(p)), int64(binary.BigEndian.Uint32(p[8:]))}
+		if n := len(out); n > 0 && (out[n-1].ts >= e.ts || out[n-1].rel > e.rel) {
+			break
+		}
+		out = append(out, e)
+	}
+	return out
 }
 
 // indexBlock is what one search of a closed index reads at once, in bytes.

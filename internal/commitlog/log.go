@@ -44,6 +44,7 @@ type Log struct {
 		flushCap model.Offset    // a running flush may not claim more than this
 		cleanCap model.Offset    // a running compaction may not claim more than this
 		pending  []pendingDelete // renamed files, to be removed later
+		restarts []model.Offset  // restart points whose snapshot isn't at a segment's base, ascending
 	}
 }
 

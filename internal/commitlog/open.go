@@ -39,8 +39,10 @@ type loader struct {
 	*Log
 	clean bool
 	point model.Offset // what is below is trusted
-	segs  []*segment
-	sizes map[string]int64 // of all files, by name
+	// rebuild says that everything is read, though trusted, to build derived files again.
+	rebuild bool
+	segs    []*segment
+	sizes   map[string]int64 // of all files, by name
 }
 
 func (ld *loader) load() error {
@@ -199,7 +201,7 @@ func (ld *loader) checkIndex(s *segment, upper model.Offset) error {
 		return nil
 	}
 	ld.o.Log.Info("index is rebuilt", "dir", ld.Dir(), "offset", s.base)
-	res, err := ld.scanSegment(s, upper, nil)
+	res, err := ld.scanSegment(s, resumeAt{}, upper, nil)
 	if err != nil {
 		return err
 	}
@@ -235,6 +237,7 @@ func (ld *loader) trustLast() (model.Offset, error) {
 		x.addStamp(t)
 	}
 	s.mem.Store(x)
+	s.savedPlaces, s.savedStamps = len(places), len(stamps)
 	h, err := s.file()
 	if err != nil {
 		return 0, err
@@ -243,6 +246,8 @@ func (ld *loader) trustLast() (model.Offset, error) {
 	if err := s.rescanTail(h.f); err != nil {
 		return 0, err
 	}
+	s.restart = s.base + model.Offset(place(s.tail.Load()).rel())
+	s.restartPos.Store(s.size())
 	return s.base + model.Offset(place(s.tail.Load()).rel()), nil
 }
 
@@ -293,5 +298,5 @@ func (ld *loader) finish(end model.Offset) error {
 	if err := ld.completeEpochs(start, end); err != nil {
 		return err
 	}
-	return ioError(l.dropStraySnapshots(end))
+	return ioError(l.dropStraySnapshots(end, flushed))
 }

@@ -13,12 +13,16 @@ import (
 // recover reads the segments from index first on and returns the log end. The
 // last one stays open for appends, the others get their index files.
 func (ld *loader) recover(first int) (model.Offset, error) {
-	txns, err := ld.openTransactions(ld.segs[first].base)
+	from, err := ld.resume(ld.segs[first])
+	if err != nil {
+		return 0, err
+	}
+	txns, err := ld.openTransactions(from.at)
 	if err != nil {
 		return 0, err
 	}
 	total := len(ld.segs) - first
-	end := ld.segs[first].base
+	end := from.at
 	for i := first; i < len(ld.segs); i++ {
 		s := ld.segs[i]
 		// A hole means that the end of the segment before it never reached the
@@ -35,11 +39,11 @@ func (ld *loader) recover(first int) (model.Offset, error) {
 		if i+1 < len(ld.segs) {
 			upper = ld.segs[i+1].base
 		}
-		res, err := ld.scanSegment(s, upper, txns)
+		res, err := ld.scanSegment(s, from, upper, txns)
 		if err != nil {
 			return 0, err
 		}
-		end = res.end
+		end, from = res.end, resumeAt{}
 		if ld.o.OnSegmentRecovered != nil {
 			ld.o.OnSegmentRecovered(i-first+1, total)
 		}
@@ -60,7 +64,7 @@ func (ld *loader) sealAllButLast(first int) error {
 		}
 	}
 	last := ld.segs[len(ld.segs)-1]
-	if last.mem.Load() == nil {
+	if last.mem.Load() == nil || last.savedPlaces+last.savedStamps > 0 { // resume has cut the files
 		return nil
 	}
 	for _, suffix := range []string{indexSuffix, timeSuffix} {
@@ -116,24 +120,29 @@ type scanned struct {
 
 var errOverlap = errors.New("batch reaches into the next segment")
 
-// scanSegment checks every batch of a segment below upper, and builds its index
-// on the heap. With txns it also takes up epochs and the transaction index.
-func (ld *loader) scanSegment(s *segment, upper model.Offset, txns *openTxns) (scanned, error) {
+// scanSegment checks every batch of a segment below upper, from a restart point
+// on or (zero) from its begin, and builds its index on the heap. With txns it
+// also takes up epochs and the transaction index.
+func (ld *loader) scanSegment(s *segment, from resumeAt, upper model.Offset, txns *openTxns) (scanned, error) {
 	h, err := s.file()
 	if err != nil {
 		return scanned{}, err
 	}
 	defer h.release()
 	size := s.size()
-	s.mem.Store(&memIndex{})
-	s.maxSeen, s.firstRead = stamp{ts: -1}, false
-	if txns != nil {
-		if err := ld.resetAborted(s); err != nil {
-			return scanned{}, err
+	res := scanned{pos: from.pos, end: from.at}
+	if from.pos == 0 {
+		res.end = s.base
+		s.mem.Store(&memIndex{})
+		s.savedPlaces, s.savedStamps = 0, 0
+		s.maxSeen, s.firstRead = stamp{ts: -1}, false
+		if txns != nil {
+			if err := ld.resetAborted(s); err != nil {
+				return scanned{}, err
+			}
 		}
 	}
-	res := scanned{end: s.base}
-	scan := newBatchScan(h.f, 0, size)
+	scan := newBatchScan(h.f, from.pos, size)
 	for {
 		b, pos, err := scan.next()
 		if err == io.EOF {
@@ -198,6 +207,9 @@ func (ld *loader) openTransactions(off model.Offset) (*openTxns, error) {
 	from, data, ok := ld.LatestProducerSnapshot(off)
 	if ok {
 		t.restore(data)
+	}
+	if ok && from == off {
+		return t, nil
 	}
 	for i, s := range ld.segs {
 		if s.base >= off || (i+1 < len(ld.segs) && ld.segs[i+1].base <= from) {

@@ -65,6 +65,12 @@ type segment struct {
 	firstRead bool  // firstTS is known
 	allocated int64 // bytes reserved ahead
 	maxSeen   stamp // largest timestamp so far; ts -1 if none; valid while active
+	// savedPlaces and savedStamps are how many entries of mem, the first ones, are
+	// in the index files. Guarded by Log.mu.
+	savedPlaces, savedStamps int
+	restart                  model.Offset // the last restart point, base if none; guarded by Log.mu
+	restartPos               atomic.Int64 // where it lies in the file
+	asked                    bool         // Options.OnDirty was called since; guarded by Log.mu
 
 	openMu sync.Mutex
 	open   atomic.Pointer[handle]
@@ -73,7 +79,7 @@ type segment struct {
 }
 
 func newSegment(e *env, base model.Offset, created time.Time) *segment {
-	s := &segment{env: e, base: base, created: created, slot: -1, firstTS: -1}
+	s := &segment{env: e, base: base, created: created, slot: -1, firstTS: -1, restart: base}
 	s.cut.Store(math.MaxInt64)
 	s.maxSeen.ts = -1
 	return s
@@ -233,15 +239,63 @@ func (s *segment) seal() error {
 }
 
 func (s *segment) writeIndexes(x *memIndex) error {
-	places, stamps := x.encode()
-	if err := writePlain(s.env.fs, s.env.path(s.base, indexSuffix), places); err != nil {
+	if err := s.saveStamps(x.stamps.view()); err != nil {
 		return err
 	}
-	if err := writePlain(s.env.fs, s.env.path(s.base, timeSuffix), stamps); err != nil {
-		return err
+	return s.savePlaces(x.places.view())
+}
+
+// savePlaces brings the offset index up to the given entries of the heap.
+func (s *segment) savePlaces(v []place) error {
+	err := s.extendIndex(indexSuffix, int64(s.savedPlaces)*indexEntrySize, func(all bool) []byte {
+		if all {
+			return encodePlaces(v)
+		}
+		return encodePlaces(v[s.savedPlaces:])
+	})
+	if err == nil {
+		s.savedPlaces = len(v)
 	}
-	s.indexVersion.Add(1)
-	return nil
+	return err
+}
+
+// saveStamps does the same for the time index.
+func (s *segment) saveStamps(v []stamp) error {
+	err := s.extendIndex(timeSuffix, int64(s.savedStamps)*timeEntrySize, func(all bool) []byte {
+		if all {
+			return encodeStamps(v)
+		}
+		return encodeStamps(v[s.savedStamps:])
+	})
+	if err == nil {
+		s.savedStamps = len(v)
+	}
+	return err
+}
+
+// extendIndex appends to an index file of which the first size bytes are known
+// to be right: they may be what a restart point relies on, and are not touched.
+// A file that somebody has removed is written again.
+func (s *segment) extendIndex(suffix string, size int64, entries func(all bool) []byte) error {
+	defer s.indexVersion.Add(1)
+	name := s.env.path(s.base, suffix)
+	if size == 0 {
+		return writePlain(s.env.fs, name, entries(true))
+	}
+	f, err := s.env.fs.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return writePlain(s.env.fs, name, entries(true))
+	}
+	if err != nil {
+		return ioError(err)
+	}
+	if p := entries(false); len(p) > 0 {
+		_, err = f.WriteAt(p, size)
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	return ioError(err)
 }
 
 func writePlain(fsys vfs.FS, name string, p []byte) error {

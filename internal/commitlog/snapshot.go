@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
-	"slices"
 
 	"tidemark/internal/model"
 	"tidemark/internal/vfs"
@@ -103,22 +102,33 @@ func (l *Log) dropSnapshots(from, to model.Offset) error {
 	return nil
 }
 
-// dropStraySnapshots removes those above end, and those that earlier clean
-// shutdowns left inside segments: only the newest is of use.
-func (l *Log) dropStraySnapshots(end model.Offset) error {
+// dropStraySnapshots removes those above end, and those inside segments that are
+// of no use: all but the newest, and the newest at or below the recovery point.
+func (l *Log) dropStraySnapshots(end, point model.Offset) error {
 	offs, err := l.snapshots()
 	if err != nil {
 		return err
 	}
-	newest := true
-	for _, off := range slices.Backward(offs) {
-		i := floorSegment(l.segments(), off)
-		if off <= end && (newest || (i >= 0 && l.segments()[i].base == off)) {
-			newest = false
-			continue
+	newest, last := model.NoOffset, model.NoOffset
+	for _, off := range offs {
+		if off <= end {
+			newest = off
 		}
-		if err := removeIfThere(l.fs, l.path(off, snapshotSuffix)); err != nil {
-			return err
+		if off <= min(end, point) {
+			last = off
+		}
+	}
+	for _, off := range offs {
+		i := floorSegment(l.segments(), off)
+		aligned := i >= 0 && l.segments()[i].base == off
+		switch {
+		case off <= end && aligned:
+		case off == newest, off == last:
+			l.mu.restarts = append(l.mu.restarts, off)
+		default:
+			if err := removeIfThere(l.fs, l.path(off, snapshotSuffix)); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -1,8 +1,10 @@
 package commitlog
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"slices"
 
@@ -90,6 +92,7 @@ func (l *Log) publish(v []*segment, start, end model.Offset) {
 	l.mu.flushCap = min(l.mu.flushCap, end)
 	l.firstDirty.Store(min(l.firstDirty.Load(), int64(end)))
 	l.mu.cleanCap = min(l.mu.cleanCap, end)
+	l.mu.restarts = slices.DeleteFunc(slices.Clone(l.mu.restarts), func(at model.Offset) bool { return at > end || at <= start })
 }
 
 // restartAt replaces all segments by an empty one at off.
@@ -97,6 +100,7 @@ func (l *Log) restartAt(off model.Offset) error {
 	old := l.segments()
 	s := newSegment(&l.env, off, l.now())
 	s.mem.Store(&memIndex{})
+	l.mu.restarts = nil
 	l.publish([]*segment{s}, off, off)
 	l.epochs.set(nil)
 	for _, d := range old {
@@ -209,6 +213,10 @@ func (l *Log) shortened(s *segment, cut cutPoint) (*segment, error) {
 	r := newSegment(&l.env, s.base, s.created)
 	r.mem.Store(x)
 	r.aborted.Store(s.aborted.Load())
+	r.savedPlaces, r.savedStamps = len(x.places.view()), len(x.stamps.view())
+	if s.mem.Load() != nil {
+		r.savedPlaces, r.savedStamps = min(r.savedPlaces, s.savedPlaces), min(r.savedStamps, s.savedStamps)
+	}
 	r.setTail(int64(cut.next-s.base), cut.pos)
 	return r, r.rescanTail(h.f)
 }
@@ -229,12 +237,24 @@ func (s *segment) cutFile(cut cutPoint) error {
 	if err := s.truncateAborted(cut.next); err != nil {
 		return err
 	}
-	for _, suffix := range []string{indexSuffix, timeSuffix} { // they describe what was cut
-		if err := removeIfThere(s.env.fs, s.env.path(s.base, suffix)); err != nil {
-			return err
-		}
+	if err := s.cutIndex(indexSuffix, int64(s.savedPlaces)*indexEntrySize); err != nil {
+		return err
 	}
-	return nil
+	return s.cutIndex(timeSuffix, int64(s.savedStamps)*timeEntrySize)
+}
+
+// cutIndex removes from an index file what describes cut batches. The next
+// restart point, or the end of the segment, syncs it.
+func (s *segment) cutIndex(suffix string, size int64) error {
+	name := s.env.path(s.base, suffix)
+	if size == 0 {
+		return removeIfThere(s.env.fs, name)
+	}
+	defer s.indexVersion.Add(1)
+	if err := cutFileTo(s.env.fs, name, size, false); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil // somebody has removed it; extendIndex writes all of it
 }
 
 // heapIndex returns the index entries of s for batches below pos.
