@@ -250,7 +250,7 @@ func (op *fetchOp) answer() {
 			continue
 		}
 		r.e.ToldHW, r.e.ToldLogStart = r.got.HW, r.got.LogStart
-		if r.err != nil {
+		if r.err != nil || r.got.Diverging { // the follower takes no more of that than where to cut
 			r.e.ToldHW, r.e.ToldLogStart = model.NoOffset, model.NoOffset
 		}
 		op.add(resp, r)
