@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -63,6 +64,7 @@ type fakeReplica struct {
 	fail  error // what Append returns, once
 	hard  error // what Append returns, always
 	story []string
+	told  []Fetched // what Append was given
 
 	throttled bool
 	unsettled error         // what Settle returns
@@ -87,6 +89,9 @@ func (r *fakeReplica) Position(e model.LeaderEpoch) (Position, error) {
 func (r *fakeReplica) Append(in Fetched) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	told := in
+	told.Records = slices.Clone(in.Records)
+	r.told = append(r.told, told)
 	if err := r.fail; err != nil {
 		r.fail = nil
 		return err
