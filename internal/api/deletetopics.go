@@ -69,10 +69,11 @@ func deletions(req *kmsg.DeleteTopicsRequest) []controller.TopicRef {
 	return refs
 }
 
-// undeleted is an answer about one topic. A name may be null from v6 on only.
+// undeleted is an answer about one topic. The name is null if the topic was asked
+// for by id, from v6 on.
 func undeleted(version int16, ref controller.TopicRef, code int16, text string) kmsg.DeleteTopicsResponseTopic {
 	ot := kmsg.NewDeleteTopicsResponseTopic()
-	if ref.Name != "" || version < 6 {
+	if ref.Name != "" || version < 6 || ref.ID.IsZero() {
 		ot.Topic = &ref.Name
 	}
 	ot.TopicID, ot.ErrorCode = ref.ID, code

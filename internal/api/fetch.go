@@ -62,7 +62,8 @@ type fetchResult struct {
 	err       error
 	topic     *metadata.Topic
 	preferred model.BrokerID
-	skipped   bool // no room was left: look again
+	roomy     bool // there was room, if too little for a batch
+	skipped   bool // not enough room was left: look again
 }
 
 func (a *fetchAPI) handle(c *Call) {
@@ -103,8 +104,14 @@ func (op *fetchOp) open(req *wire.FetchRequest, c *Call, d *drain) error {
 			earlier.Complete()
 			s.Serve.Lock()
 		}
+		if req.Replica != s.Replica {
+			s = op.a.taken(s, req.Replica, d)
+		}
 		op.s, op.cached, op.watching = s, true, true
-		op.name(req)
+		if op.name(req); len(s.All()) == 0 { // an emptied session ends
+			op.cached = false
+			op.a.Sessions.Remove(s.ID)
+		}
 		return nil
 	}
 	if req.SessionID != 0 {
@@ -120,6 +127,19 @@ func (op *fetchOp) open(req *wire.FetchRequest, c *Call, d *drain) error {
 		op.a.end(evicted, d)
 	}
 	return nil
+}
+
+// taken makes the session that of another replica: Kafka takes each request's.
+// It returns with Serve held, as it was called.
+func (a *fetchAPI) taken(s *session.Session, by model.BrokerID, d *drain) *session.Session {
+	n := s.As(by)
+	n.Serve.Lock()
+	a.Sessions.Replace(s, n)
+	if woken := s.Close(); woken != nil {
+		d.ready.Add(woken)
+	}
+	s.Serve.Unlock()
+	return n
 }
 
 // end closes a session that was taken out of the cache.
@@ -231,7 +251,10 @@ func (op *fetchOp) news(r *fetchResult) bool {
 
 // answer sends what was read. The caller holds Serve.
 func (op *fetchOp) answer() {
-	resp := &wire.FetchResponse{SessionID: op.s.ID}
+	resp := &wire.FetchResponse{}
+	if op.cached {
+		resp.SessionID = op.s.ID
+	}
 	op.dirty = op.dirty[:0]
 	for i := range op.results { // left behind: first in line next time
 		if r := &op.results[i]; r.skipped {
@@ -255,7 +278,9 @@ func (op *fetchOp) answer() {
 		}
 		op.add(resp, r)
 	}
-	resp.Nodes = op.hints.nodes
+	if !op.s.Follower() { // a follower knows its leader from the metadata
+		resp.Nodes = op.hints.nodes
+	}
 	if op.cached {
 		op.s.Again(op.dirty...)
 	} else {
@@ -294,14 +319,28 @@ func (op *fetchOp) add(resp *wire.FetchResponse, r *fetchResult) {
 	} else {
 		r.got.Slice.Release()
 	}
-	if op.isolation == partition.ReadCommitted && !op.s.Follower() && r.err == nil {
-		out.Aborted = make([]wire.AbortedTxn, 0, len(r.got.Aborted))
-		for _, t := range r.got.Aborted {
-			out.Aborted = append(out.Aborted, wire.AbortedTxn{ProducerID: t.ProducerID, FirstOffset: t.First})
-		}
-	}
+	out.Aborted = op.aborted(r, out.Error)
 	t := &resp.Topics[n-1]
 	t.Partitions = append(t.Partitions, out)
+}
+
+// aborted lists the aborted transactions of an answer. Like Kafka's, it is null
+// on most errors and where the first batch was too large, and empty where the
+// partition doesn't exist.
+func (op *fetchOp) aborted(r *fetchResult, code int16) []wire.AbortedTxn {
+	switch {
+	case code == kerr.UnknownTopicOrPartition.Code || code == kerr.UnknownTopicID.Code:
+		return []wire.AbortedTxn{}
+	case op.isolation != partition.ReadCommitted || op.s.Follower() || r.err != nil:
+		return nil
+	case r.skipped && r.roomy || r.got.Diverging || r.preferred != model.NoBroker:
+		return nil
+	}
+	list := make([]wire.AbortedTxn, 0, len(r.got.Aborted))
+	for _, t := range r.got.Aborted {
+		list = append(list, wire.AbortedTxn{ProducerID: t.ProducerID, FirstOffset: t.First})
+	}
+	return list
 }
 
 func (op *fetchOp) respond(resp *wire.FetchResponse) {

@@ -39,7 +39,7 @@ func (op *fetchOp) read(e *session.Entry, room int, minOne bool) fetchResult {
 	r := fetchResult{e: e, preferred: model.NoBroker}
 	var p *partition.Partition
 	if op.s.ByID {
-		r.topic, p, r.err = op.a.identified(op.hints.img, e.ID, e.Partition)
+		r.topic, p, r.err = op.identified(e)
 	} else {
 		r.topic, p, r.err = op.a.named(op.hints.img, []byte(e.Topic), e.Partition)
 	}
@@ -68,6 +68,7 @@ func (op *fetchOp) read(e *session.Entry, room int, minOne bool) fetchResult {
 	if r.err != nil {
 		return r
 	}
+	r.roomy = f.MaxBytes > 0
 	r.skipped = r.got.Slice.Len() == 0 && e.Offset < op.readable(&r.got) && !r.got.Diverging
 	if op.a.RackAware && op.rack != "" && !op.s.Follower() && version >= 11 && r.got.Leads {
 		r.preferred = op.nearest(p, e.Offset)
@@ -77,6 +78,25 @@ func (op *fetchOp) read(e *session.Entry, room int, minOne bool) fetchResult {
 		r.got.Slice, r.skipped = noSlice, false
 	}
 	return r
+}
+
+// identified finds an entry's partition by its topic's id. A session remembers
+// the name: if another topic has it now, that is INCONSISTENT_TOPIC_ID, and if
+// none has, UNKNOWN_TOPIC_OR_PARTITION, as in Kafka.
+func (op *fetchOp) identified(e *session.Entry) (*metadata.Topic, *partition.Partition, error) {
+	t, p, err := op.a.identified(op.hints.img, e.ID, e.Partition)
+	switch {
+	case t != nil:
+		e.Name = t.Name
+	case e.Name != "":
+		if _, p, err = op.a.named(op.hints.img, []byte(e.Name), e.Partition); p != nil {
+			err = partition.ErrInconsistentTopicID
+		}
+	}
+	if err != nil {
+		p = nil
+	}
+	return t, p, err
 }
 
 // readable is how far this fetch may read.

@@ -17,6 +17,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 )
 
+// zstdVersion is the first version of Produce that may carry zstd (KIP-110).
+const zstdVersion = 7
+
 // adminClientID is the client.id that may write to internal topics.
 const adminClientID = "__admin_client"
 
@@ -144,18 +147,32 @@ func (op *produced) appendOne(version, acks int16, in partIn) (
 	}
 	switch {
 	case errors.Is(err, partition.ErrUnknownPartition) || errors.Is(err, partition.ErrUnknownTopicID):
-	case acks < -1 || acks > 1:
-		err = errBadAcks
-	case isInternal(t.Name) && in.clientID != adminClientID:
-		err = errInternalTopic
+	case err == nil || errors.Is(err, partition.ErrNotHosted):
+		if refused := refusedUnseen(t, acks, in); refused != nil {
+			err = refused
+			if broken := record.CheckFrame(in.records, version >= zstdVersion); broken != nil {
+				err = broken
+			}
+		}
 	}
 	if err != nil {
 		return t, nil, none, err
 	}
 	appended, err := p.AppendAsLeader(in.records, partition.Append{
-		AcksAll: acks == -1, Origin: producer.Client, ZstdAllowed: version >= 7, Epoch: model.NoLeaderEpoch,
+		AcksAll: acks == -1, Origin: producer.Client, ZstdAllowed: version >= zstdVersion, Epoch: model.NoLeaderEpoch,
 	})
 	return t, p, appended, err
+}
+
+// refusedUnseen tells why a partition is refused whatever the records are.
+func refusedUnseen(t *metadata.Topic, acks int16, in partIn) error {
+	switch {
+	case acks < -1 || acks > 1:
+		return errBadAcks
+	case isInternal(t.Name) && in.clientID != adminClientID:
+		return errInternalTopic
+	}
+	return nil
 }
 
 // failed fills in the answer for a partition that was refused. Only errors

@@ -37,6 +37,10 @@ const (
 	attrTransactional = 1 << 4
 	attrControl       = 1 << 5
 	attrDeleteHorizon = 1 << 6
+
+	// attrKnown are the bits that mean something. Kafka keeps the others until
+	// it has a reason to write the attributes.
+	attrKnown = codecMask | attrAppendTime | attrTransactional | attrControl | attrDeleteHorizon
 )
 
 // NoSequence and NoTimestamp mark absent values in a batch.
@@ -183,13 +187,13 @@ func (b Batch) Stamp(base model.Offset, epoch model.LeaderEpoch) {
 // StampAppendTime marks the batch with the leader's clock (ms): it sets the
 // append-time bit and maxTimestamp, and recomputes the CRC.
 func (b Batch) StampAppendTime(now int64) {
-	binary.BigEndian.PutUint16(b[posAttributes:], b.u16(posAttributes)|attrAppendTime)
+	binary.BigEndian.PutUint16(b[posAttributes:], b.u16(posAttributes)&attrKnown|attrAppendTime)
 	b.setMaxTimestamp(now)
 }
 
 // setCreateTime says that the timestamps are the producer's, the largest ms.
 func (b Batch) setCreateTime(ms int64) {
-	binary.BigEndian.PutUint16(b[posAttributes:], uint16(b.Attributes()&^attrAppendTime))
+	binary.BigEndian.PutUint16(b[posAttributes:], uint16(b.Attributes()&attrKnown&^attrAppendTime))
 	b.setMaxTimestamp(ms)
 }
 

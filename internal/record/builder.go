@@ -133,7 +133,7 @@ func Recompress(b Batch, to Codec, limit int) (Batch, error) {
 	out = compress(out, to, plain)
 	nb := Batch(out)
 	binary.BigEndian.PutUint32(nb[posLength:], uint32(len(nb)-lengthEnd))
-	binary.BigEndian.PutUint16(nb[posAttributes:], uint16(b.Attributes()&^codecMask|int16(to)))
+	binary.BigEndian.PutUint16(nb[posAttributes:], uint16(b.Attributes()&attrKnown&^(codecMask|attrDeleteHorizon)|int16(to)))
 	nb.UpdateCRC()
 	return nb, nil
 }

@@ -2,6 +2,7 @@ package record
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"io"
 
@@ -127,11 +128,41 @@ func openGzip(payload []byte) (stream, error) {
 	if !ok {
 		r = new(gzip.Reader)
 	}
-	if err := r.Reset(bytes.NewReader(payload)); err != nil {
+	m := &gzipMembers{in: bytes.NewReader(payload), r: r}
+	if err := r.Reset(m.in); err != nil {
 		freeGzip.give(r)
 		return stream{}, streamError(err)
 	}
-	return stream{r, func() { freeGzip.give(r) }}, nil
+	r.Multistream(false)
+	return stream{m, func() { freeGzip.give(r) }}, nil
+}
+
+// gzipMembers reads one member of a stream after the other. What follows the
+// last, and isn't one, is ignored, as by Java's reader.
+type gzipMembers struct {
+	in *bytes.Reader
+	r  *gzip.Reader
+}
+
+func (m *gzipMembers) Read(p []byte) (int, error) {
+	for {
+		n, err := m.r.Read(p)
+		if err != io.EOF || n > 0 {
+			return n, noEOF(err)
+		}
+		if m.in.Len() == 0 || m.r.Reset(m.in) != nil {
+			return 0, io.EOF
+		}
+		m.r.Multistream(false)
+	}
+}
+
+// noEOF drops an end that came with data: it comes again.
+func noEOF(err error) error {
+	if err == io.EOF {
+		return nil
+	}
+	return err
 }
 
 func openLZ4(payload []byte) stream {
@@ -139,8 +170,51 @@ func openLZ4(payload []byte) stream {
 	if !ok {
 		r = lz4.NewReader(nil)
 	}
-	r.Reset(bytes.NewReader(payload))
+	r.Reset(bytes.NewReader(lz4Frame(payload)))
 	return stream{r, func() { r.Reset(nil); freeLZ4.give(r) }}
+}
+
+// Parts of an LZ4 frame.
+const (
+	lz4Magic       = 4
+	lz4BlockSum    = 1 << 4 // flag: a checksum follows every block
+	lz4ContentSize = 1 << 3 // flag: 8 bytes of the header
+	lz4ContentSum  = 1 << 2 // flag: a checksum follows the last block
+	lz4DictID      = 1 << 0 // flag: 4 bytes of the header
+	lz4Plain       = 1 << 31
+)
+
+// lz4Frame cuts off what follows the first frame: Java's reader doesn't look at
+// it. What isn't a frame is returned as it is, for the decoder to refuse.
+func lz4Frame(p []byte) []byte {
+	if len(p) < lz4Magic+3 {
+		return p
+	}
+	flags := p[lz4Magic]
+	at, after := lz4Magic+3, 0 // flags, block descriptor, header checksum
+	if flags&lz4ContentSize != 0 {
+		at += 8
+	}
+	if flags&lz4DictID != 0 {
+		at += 4
+	}
+	if flags&lz4BlockSum != 0 {
+		after = 4
+	}
+	for len(p)-at >= 4 {
+		n := binary.LittleEndian.Uint32(p[at:])
+		if at += 4; n == 0 { // the end mark
+			if flags&lz4ContentSum != 0 {
+				at += 4
+			}
+			return p[:min(at, len(p))]
+		}
+		if n = n &^ lz4Plain; uint64(n)+uint64(after) > uint64(len(p)-at) {
+			return p
+		}
+		at += int(n) + after
+	}
+	return p
 }
 
 func openZstd(payload []byte) (stream, error) {

@@ -73,8 +73,8 @@ func (r *snappyReader) next() error {
 		r.in = nil
 		return r.decode(block)
 	}
-	if len(r.in) < 4 {
-		return fmt.Errorf("%d bytes where a block length should be: %w", len(r.in), errSnappy)
+	if len(r.in) < 4 { // too short for a block: Java's reader ends here
+		return io.EOF
 	}
 	n := binary.BigEndian.Uint32(r.in)
 	if n == xerialMagicHead && len(r.in) >= xerialHeader {

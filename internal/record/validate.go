@@ -1,6 +1,7 @@
 package record
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -45,6 +46,9 @@ func Validate(p []byte, r Rules) (Batch, error) {
 	if r.MaxBytes > 0 && len(b) > r.MaxBytes {
 		return nil, fmt.Errorf("batch of %d bytes, at most %d: %w", len(b), r.MaxBytes, ErrTooLarge)
 	}
+	if len(b) < HeaderSize {
+		return nil, fmt.Errorf("batch length %d, want at least %d: %w", len(b)-lengthEnd, HeaderSize-lengthEnd, ErrCorrupt)
+	}
 	if err := b.CheckCRC(); err != nil {
 		return nil, err
 	}
@@ -61,30 +65,64 @@ func Validate(p []byte, r Rules) (Batch, error) {
 	return b, nil
 }
 
-// frameProduced finds the one batch of a payload.
+// CheckFrame checks only that a produced payload is one batch, of a codec that
+// the request's version allows: what Kafka checks of a request before it looks
+// at the partitions. Errors are those of Validate.
+func CheckFrame(p []byte, zstdAllowed bool) error {
+	_, err := frameProduced(p, Rules{ZstdAllowed: zstdAllowed})
+	return err
+}
+
+// frameProduced finds the one batch of a payload. It may be too short for its
+// header.
 func frameProduced(p []byte, r Rules) (Batch, error) {
-	b, rest, err := Next(p)
+	size, err := frameAny(p)
 	switch {
 	case errors.Is(err, ErrShort):
 		return nil, notOneBatch("no whole record batch in %d bytes", len(p))
-	case err != nil && len(p) > posMagic && (p[posMagic] == 0 || p[posMagic] == 1):
-		return nil, notOneBatch("record batch with magic %d, only 2 is accepted", p[posMagic])
 	case err != nil:
 		return nil, err
+	case p[posMagic] != 2:
+		return nil, notOneBatch("record batch with magic %d, only 2 is accepted", p[posMagic])
 	}
+	b, rest := Batch(p[:size:size]), p[size:]
 	if c := b.Codec(); c > Zstd || c == Zstd && !r.ZstdAllowed {
 		return nil, fmt.Errorf("%s: %w", c, ErrUnsupportedCodec)
 	}
 	if len(rest) == 0 {
 		return b, nil
 	}
-	switch _, _, err := Next(rest); {
+	switch _, err := frameAny(rest); {
 	case err == nil:
 		return nil, notOneBatch("more than one record batch")
 	case !errors.Is(err, ErrShort):
 		return nil, err
 	}
 	return b, nil
+}
+
+// legacyMin is the least length of a message of the oldest format.
+const legacyMin = 14
+
+// frameAny frames the first batch of p, of any format: it returns its size.
+// ErrShort: p ends inside it. ErrCorrupt: the length is too small for any
+// format, or there is no such format.
+func frameAny(p []byte) (size int, err error) {
+	if len(p) < lengthEnd {
+		return 0, shortError(len(p), lengthEnd)
+	}
+	n := int32(binary.BigEndian.Uint32(p[posLength:]))
+	switch {
+	case n < legacyMin:
+		return 0, fmt.Errorf("batch length %d, want at least %d: %w", n, legacyMin, ErrCorrupt)
+	case len(p) <= posMagic:
+		return 0, shortError(len(p), posMagic+1)
+	case p[posMagic] > 2:
+		return 0, fmt.Errorf("magic %d, want 2: %w", int8(p[posMagic]), ErrCorrupt)
+	case int64(n) > int64(len(p)-lengthEnd):
+		return 0, shortError(len(p), lengthEnd+int(n))
+	}
+	return lengthEnd + int(n), nil
 }
 
 // checkHeader checks what the header says about itself.

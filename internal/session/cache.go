@@ -101,6 +101,15 @@ func (c *Cache) Remove(id int32) *Session {
 	return s
 }
 
+// Replace puts another session into the slot of s, if s still has it.
+func (c *Cache) Replace(s, by *Session) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.sessions[s.ID] == s {
+		c.mu.sessions[s.ID] = by
+	}
+}
+
 // Add gives s a slot and an id. It may cost another session its slot, which is
 // returned for the caller to close. Without a free slot s keeps id 0, and the
 // client goes on with full fetches.

@@ -43,6 +43,9 @@ type Entry struct {
 	Fresh        bool         // named by the request that is being served
 	ToldHW       model.Offset // of the last response, NoOffset to tell again
 	ToldLogStart model.Offset
+	// Name is the topic's, as it was last known: a session by id remembers it
+	// when the topic has gone.
+	Name string
 	// Source is where the entry is subscribed, nil if nowhere.
 	Source Source
 
@@ -101,6 +104,20 @@ func New(replica model.BrokerID, byID bool, now time.Time) *Session {
 	s := &Session{Replica: replica, ByID: byID, Created: now, entries: map[Key]*Entry{}, epoch: 1}
 	s.Touch(now)
 	return s
+}
+
+// As returns the session as the same one of another replica: under its id, with
+// its epoch and entries, which all are to be looked at. The caller holds Serve of
+// s, and closes it.
+func (s *Session) As(replica model.BrokerID) *Session {
+	n := New(replica, s.ByID, s.Created)
+	n.ID, n.epoch = s.ID, s.epoch
+	n.lastFetch.Store(s.lastFetch.Load())
+	for _, e := range s.order {
+		c := n.Name(e.Key, e.Position)
+		c.Fresh, c.ToldHW, c.ToldLogStart, c.Name = false, e.ToldHW, e.ToldLogStart, e.Name
+	}
+	return n
 }
 
 // Follower tells whether a replica reads.
