@@ -89,6 +89,7 @@ type Config struct {
 	InitialDelay      time.Duration    // log.initial.task.delay.ms; 30 s
 	ProducerExpiry    time.Duration    // producer.id.expiration.ms; 24 h
 	RecoveryThreads   int              // num.recovery.threads.per.data.dir; 2
+	RestartBytes      int64            // tidemark.recovery.max.bytes; 0: no restart points
 	ReserveBytes      int64            // tidemark.log.dir.reserve.bytes; at most a twentieth of the disk
 	FetcherLoops      int              // num.replica.fetchers; 1
 	ScrubRate         int64            // tidemark.scrub.bytes.per.second; 0: no scrub
@@ -228,6 +229,7 @@ func (b *Broker) Start() {
 		b.tasks.Go(func() { b.markHighWatermarks(d) })
 		b.tasks.Go(func() { b.janitor(d) })
 		b.tasks.Go(func() { b.flushTimer(d) })
+		b.tasks.Go(func() { b.recordPoints(d) })
 		for range flushWorkers {
 			b.tasks.Go(func() { b.flusher(d) })
 		}

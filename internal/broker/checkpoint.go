@@ -20,12 +20,12 @@ func (b *Broker) FlushedLowered(p *partition.Partition) {
 }
 
 // checkpoint writes one value per replica of a directory. An error takes the
-// directory offline.
-func (b *Broker) checkpoint(d *logDir, name string, value func(*hosted) (model.Offset, bool)) {
+// directory offline, and the result is false.
+func (b *Broker) checkpoint(d *logDir, name string, value func(*hosted) (model.Offset, bool)) bool {
 	d.writing.Lock()
 	if d.offline.Load() {
 		d.writing.Unlock()
-		return
+		return false
 	}
 	m := make(map[model.TopicPartition]model.Offset)
 	for _, h := range b.set.Load().sorted {
@@ -41,6 +41,7 @@ func (b *Broker) checkpoint(d *logDir, name string, value func(*hosted) (model.O
 	if err != nil {
 		b.failDir(d, err)
 	}
+	return err == nil
 }
 
 // writeHighWatermarks keeps a debt over restarts: the offset that the replica
@@ -52,7 +53,20 @@ func (b *Broker) writeHighWatermarks(d *logDir) {
 }
 
 func (b *Broker) writeRecoveryPoints(d *logDir) {
-	b.checkpoint(d, recoveryPointsName, func(h *hosted) (model.Offset, bool) { return h.p.Log().Flushed(), true })
+	points := map[*hosted]model.Offset{}
+	ok := b.checkpoint(d, recoveryPointsName, func(h *hosted) (model.Offset, bool) {
+		points[h] = h.p.Log().Flushed()
+		return points[h], true
+	})
+	if !ok {
+		return
+	}
+	for h, at := range points {
+		if err := h.p.Log().Checkpointed(at); err != nil && b.hosts(h.p) {
+			b.failDir(d, err)
+			return
+		}
+	}
 }
 
 func (b *Broker) writeLogStarts(d *logDir) {

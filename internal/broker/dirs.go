@@ -43,6 +43,7 @@ type logDir struct {
 	writing sync.Mutex // one writer of checkpoints at a time
 	flushes *flushQueue
 	retime  chan struct{} // flush.ms changed somewhere; holds at most one
+	moved   chan struct{} // restart points were made; holds at most one
 	doomed  doomed
 }
 
@@ -50,7 +51,7 @@ type logDir struct {
 // directory that somebody else uses is an error; one that fails is offline.
 func openDir(fsys vfs.FS, d Dir) (*logDir, error) {
 	ld := &logDir{Dir: d, fs: fsys, lastEpoch: model.NoBrokerEpoch,
-		flushes: newFlushQueue(), retime: make(chan struct{}, 1)}
+		flushes: newFlushQueue(), retime: make(chan struct{}, 1), moved: make(chan struct{}, 1)}
 	err := makeDir(fsys, d.Path)
 	if err == nil {
 		ld.lock, err = fsys.Lock(path.Join(d.Path, commitlog.LockName))
@@ -265,11 +266,13 @@ func (b *Broker) openReplica(d *logDir, tp model.TopicPartition, id model.TopicI
 	img *metadata.Image) (*hosted, error) {
 	c := b.resolve(img, tp)
 	promised := d.highWatermarks[tp]
+	var opened atomic.Pointer[partition.Partition] // nothing is appended before it is set
 	p, err := partition.Open(partition.Options{
 		TP: tp, TopicID: id, Self: b.cfg.Self, Settings: c.settings,
 		LogOptions: commitlog.Options{
 			FS: d.fs, Dir: path.Join(d.Path, tp.String()), Config: c.log, LogStart: d.logStarts[tp],
 			RecoveryPoint: d.recoveryPoints[tp], Cleaned: d.cleanOffsets[tp], Clean: d.clean, Now: b.cfg.Now, Log: b.cfg.Log,
+			RestartBytes: b.cfg.RestartBytes, OnDirty: func() { d.flushes.mark(opened.Load()) },
 		},
 		HighWatermark: promised, Now: b.cfg.Now, Brokers: b, Sender: b, Storage: b, Keeper: b, Space: d.space, Quota: b.leaderQuota,
 		Acks: b.cfg.Acks, Journal: b.cfg.Events, Logger: b.cfg.Log,
@@ -277,6 +280,7 @@ func (b *Broker) openReplica(d *logDir, tp model.TopicPartition, id model.TopicI
 	if err != nil {
 		return nil, err
 	}
+	opened.Store(p)
 	h := &hosted{p: p, dir: d, unsafe: c.unclean, leads: model.NoLeaderEpoch}
 	h.owed.Store(int64(model.NoOffset))
 	if end := p.LogEnd(); end < promised {

@@ -22,16 +22,16 @@ const flushWorkers = 8
 // own, so that one that hangs holds up nobody else.
 type flushQueue struct {
 	mu      sync.Mutex
-	ready   *sync.Cond                            // order got longer, or stopped
-	done    *sync.Cond                            // a sync ended, or stopped
-	upTo    map[*partition.Partition]model.Offset // asked for, not yet begun
-	order   []*partition.Partition                // of upTo that are not busy, oldest first
+	ready   *sync.Cond                        // order got longer, or stopped
+	done    *sync.Cond                        // a sync ended, or stopped
+	jobs    map[*partition.Partition]flushJob // asked for, not yet begun
+	order   []*partition.Partition            // of jobs that are not busy, oldest first
 	busy    map[*partition.Partition]bool
 	stopped bool
 }
 
 func newFlushQueue() *flushQueue {
-	q := &flushQueue{upTo: map[*partition.Partition]model.Offset{}, busy: map[*partition.Partition]bool{}}
+	q := &flushQueue{jobs: map[*partition.Partition]flushJob{}, busy: map[*partition.Partition]bool{}}
 	q.ready, q.done = sync.NewCond(&q.mu), sync.NewCond(&q.mu)
 	return q
 }
@@ -42,9 +42,26 @@ func (q *flushQueue) put(p *partition.Partition, upTo model.Offset) {
 	q.putLocked(p, upTo)
 }
 
+// flushJob is what is asked for one log.
+type flushJob struct {
+	upTo model.Offset
+	mark bool // make a restart point
+}
+
+// mark asks for a restart point.
+func (q *flushQueue) mark(p *partition.Partition) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.addLocked(p, flushJob{mark: true})
+}
+
 func (q *flushQueue) putLocked(p *partition.Partition, upTo model.Offset) {
-	was, waits := q.upTo[p]
-	q.upTo[p] = max(was, upTo)
+	q.addLocked(p, flushJob{upTo: upTo})
+}
+
+func (q *flushQueue) addLocked(p *partition.Partition, j flushJob) {
+	was, waits := q.jobs[p]
+	q.jobs[p] = flushJob{max(was.upTo, j.upTo), was.mark || j.mark}
 	if !waits && !q.busy[p] {
 		q.order = append(q.order, p)
 		q.ready.Signal()
@@ -52,27 +69,27 @@ func (q *flushQueue) putLocked(p *partition.Partition, upTo model.Offset) {
 }
 
 // next waits for a log to flush; false when the queue has stopped.
-func (q *flushQueue) next() (p *partition.Partition, upTo model.Offset, ok bool) {
+func (q *flushQueue) next() (p *partition.Partition, j flushJob, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for len(q.order) == 0 && !q.stopped {
 		q.ready.Wait()
 	}
 	if q.stopped {
-		return nil, 0, false
+		return nil, j, false
 	}
 	p, q.order = q.order[0], q.order[1:]
-	upTo = q.upTo[p]
-	delete(q.upTo, p)
+	j = q.jobs[p]
+	delete(q.jobs, p)
 	q.busy[p] = true
-	return p, upTo, true
+	return p, j, true
 }
 
 func (q *flushQueue) finished(p *partition.Partition) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	delete(q.busy, p)
-	if _, waits := q.upTo[p]; waits {
+	if _, waits := q.jobs[p]; waits {
 		q.order = append(q.order, p)
 		q.ready.Signal()
 	}
@@ -91,7 +108,7 @@ func (q *flushQueue) await(p *partition.Partition, upTo model.Offset) error {
 	}
 	q.putLocked(p, upTo)
 	for {
-		_, waits := q.upTo[p]
+		_, waits := q.jobs[p]
 		switch {
 		case !short():
 			return nil
@@ -135,12 +152,12 @@ func (b *Broker) dirOf(p *partition.Partition) *logDir {
 
 func (b *Broker) flusher(d *logDir) {
 	for {
-		p, upTo, ok := d.flushes.next()
+		p, job, ok := d.flushes.next()
 		if !ok {
 			return
 		}
 		begun := time.Now()
-		err := p.Log().Flush(upTo)
+		err := b.bring(d, p, job)
 		b.flushTimes.Observe(time.Since(begun))
 		switch {
 		case err == nil:

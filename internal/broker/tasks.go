@@ -106,6 +106,7 @@ func (b *Broker) janitor(d *logDir) {
 			return
 		case <-points.C:
 			if b.loaded.Load() {
+				b.markAll(d)
 				b.writeRecoveryPoints(d)
 				b.writeLogStarts(d)
 			}

@@ -98,6 +98,7 @@ type Quorum struct {
 // Storage holds the settings of log directories.
 type Storage struct {
 	RecoveryThreads         int
+	RestartBytes            int64 // tidemark.recovery.max.bytes
 	ReserveBytes            int64 // tidemark.log.dir.reserve.bytes
 	ScrubRate               int64 // tidemark.scrub.bytes.per.second
 	LostFoundMaxBytes       int64 // tidemark.lostfound.max.bytes

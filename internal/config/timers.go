@@ -68,6 +68,7 @@ func (c *Config) timers(v values) {
 
 func (c *Config) storage(v values) {
 	c.Storage = Storage{
+		RestartBytes:            v.int64("tidemark.recovery.max.bytes"),
 		ReserveBytes:            v.int64("tidemark.log.dir.reserve.bytes"),
 		ScrubRate:               v.int64("tidemark.scrub.bytes.per.second"),
 		LostFoundMaxBytes:       v.int64("tidemark.lostfound.max.bytes"),

@@ -81,7 +81,7 @@ func openBrokers(o Options, id identity, events *tally, listeners []peer.Listene
 		DirFailed:  b.dirFailed,
 		LagTimeMax: c.Replication.LagTimeMax, HighWatermarks: c.Replication.HighWatermarkCheckpoint,
 		RecoveryPoints: c.Storage.RecoveryPointCheckpoint, Retention: c.Storage.RetentionCheck, InitialDelay: c.Storage.InitialTaskDelay,
-		ProducerExpiry: c.Replication.ProducerIDExpiration, RecoveryThreads: c.Storage.RecoveryThreads, ReserveBytes: c.Storage.ReserveBytes, FetcherLoops: c.Replication.Fetchers,
+		ProducerExpiry: c.Replication.ProducerIDExpiration, RecoveryThreads: c.Storage.RecoveryThreads, ReserveBytes: c.Storage.ReserveBytes, RestartBytes: c.Storage.RestartBytes, FetcherLoops: c.Replication.Fetchers,
 		NoCleaner: !c.Storage.Cleaner, Cleaners: cmp.Or(c.Storage.Cleaners, -1), CleanerBackoff: c.Storage.CleanerBackoff,
 		CleanerRate: c.Storage.CleanerRate, DedupeBytes: c.Storage.DedupeBytes,
 		ScrubRate: c.Storage.ScrubRate, LostFound: attic,

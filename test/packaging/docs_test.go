@@ -245,6 +245,7 @@ var meanings = map[string]string{
 	"tidemark.state.dir":              "own files: the replication journal, lost and found. Default: the first log directory's name with `.tidemark` added; never inside a log directory",
 	"tidemark.fast.failure.detection": "fence a broker at once when all its connections break and a probe of its listener is refused; `false` waits for `broker.session.timeout.ms` as Kafka does",
 	"tidemark.journal.max.bytes":      "limit of the journal's two files together",
+	"tidemark.recovery.max.bytes":     "how many bytes of a partition's newest segment are to be read and checked, about, after an unclean stop: the rest is brought to disk in the background as it grows. 0 leaves it at Kafka's way, which reads the whole segment",
 	"tidemark.scrub.bytes.per.second": "rate at which each log directory's closed segments are read in the background and compared with their checksums; 0 turns it off. A pass takes at least as long as one over 1 GiB",
 	"tidemark.log.dir.reserve.bytes":  "space that records leave free on the disk of each log directory, at most a twentieth of it: below it they are refused, and reads go on",
 	"tidemark.lostfound.max.bytes":    "limit of what is kept of records that a truncation or a repair removed, in `lost-found` under `tidemark.state.dir`; the oldest go first, 0 keeps nothing",
