@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"tidemark/internal/purgatory"
+	"tidemark/internal/session"
 	"tidemark/internal/vfs"
 )
 
@@ -99,5 +100,28 @@ func TestFailedWriteTakesTheReplicaOffline(t *testing.T) {
 	}
 	if s := h.p.State(); s.Role != "offline" || s.Error == "" {
 		t.Fatalf("%+v", s)
+	}
+}
+
+// KAFKA-10371: who waits for a replica that is taken away is told at once, and a
+// fetch that comes too late is refused (KAFKA-9198).
+func TestStopReleasesWhoWaits(t *testing.T) {
+	h := newHost(t)
+	h.lead(0, 1, 2, 3)
+	pg := purgatory.New(10)
+	out := h.await(h.append(Append{AcksAll: true}, "a"), pg)
+	s := session.New(2, true, h.now)
+	h.p.Subscribe(s.Name(session.Key{Partition: 3}, session.Position{}))
+	s.Take(nil)
+	h.p.Stop()
+	h.perform()
+	if *out != purgatory.Lost || pg.Len() != 0 {
+		t.Fatalf("outcome %d, %d parked", *out, pg.Len())
+	}
+	if len(s.Take(nil)) != 1 {
+		t.Fatal("the follower's session wasn't told")
+	}
+	if _, err := h.fetch(2, 1); !errors.Is(err, ErrNotLeader) {
+		t.Fatalf("a late fetch: %v", err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"tidemark/internal/model"
 	"tidemark/internal/record"
 	"tidemark/internal/replica"
+	"tidemark/internal/session"
 )
 
 // run is what one leader epoch wrote: batches of so many records.
@@ -252,5 +253,43 @@ func TestEmptyAnswerKeepsTheLastEpoch(t *testing.T) {
 	}
 	if at, _ := h.p.FollowPosition(); at.Offset != 2 || at.LastFetchedEpoch != 3 {
 		t.Fatalf("%+v", at)
+	}
+}
+
+// waiter is a parked fetch.
+type waiter struct{ woken bool }
+
+func (w *waiter) Wake() bool { w.woken = true; return true }
+func (w *waiter) Complete()  {}
+
+// A consumer whose fetch is parked at a follower is woken when the follower cuts
+// what it waits behind, and learns where its log ends now.
+func TestCutWakesParkedFetches(t *testing.T) {
+	h := newHost(t)
+	h.write(run{1, []int{2, 2}})
+	h.follow(2)
+	if err := h.p.AppendAsFollower(Replicated{Epoch: 2, Offset: 4, LeaderHW: 4}); err != nil {
+		t.Fatal(err)
+	}
+	h.perform()
+	s := session.New(-1, true, h.now)
+	h.p.Subscribe(s.Name(session.Key{Partition: 3}, session.Position{Offset: 4}))
+	s.Take(nil)
+	w := &waiter{}
+	if !s.Park(w, 1) {
+		t.Fatal("does not park")
+	}
+	if _, err := h.p.TruncateFor(2, replica.EpochEnd{Epoch: 1, End: 2}, 4); err != nil {
+		t.Fatal(err)
+	}
+	h.perform()
+	if !w.woken || len(s.Take(nil)) != 1 {
+		t.Fatalf("woken %v", w.woken)
+	}
+	_, err := h.p.Fetch(Fetch{
+		Replica: -1, FromFollower: true, Offset: 4, CurrentEpoch: 2, LastFetchedEpoch: -1, MaxBytes: 1 << 20,
+	})
+	if !errors.Is(err, ErrOffsetOutOfRange) {
+		t.Fatal(err)
 	}
 }
