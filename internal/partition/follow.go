@@ -137,6 +137,11 @@ func (p *Partition) writeReplicated(batches []byte, fetched model.Offset) (commi
 	if fetched != end {
 		return commitlog.AppendInfo{}, fmt.Errorf("%s: fetched at %d, log ends at %d: %w", p.tp, fetched, end, ErrBadReplication)
 	}
+	if p.space != nil {
+		if err := p.space.Take(len(batches)); err != nil {
+			return commitlog.AppendInfo{}, fmt.Errorf("%s: %w", p.tp, err)
+		}
+	}
 	first := record.Batch(batches).BaseOffset()
 	if first < end {
 		if p.log.Start() != end {
@@ -145,11 +150,6 @@ func (p *Partition) writeReplicated(batches []byte, fetched model.Offset) (commi
 		}
 		if err := p.log.TruncateFullyAndStartAt(first); err != nil {
 			return commitlog.AppendInfo{}, p.writeFailed(err)
-		}
-	}
-	if p.space != nil {
-		if err := p.space.Take(len(batches)); err != nil {
-			return commitlog.AppendInfo{}, fmt.Errorf("%s: %w", p.tp, err)
 		}
 	}
 	info, err := p.log.Append(batches)

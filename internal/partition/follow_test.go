@@ -89,3 +89,27 @@ func TestEmptyLogBeginsWithTheBatchThatHoldsTheStart(t *testing.T) {
 		t.Fatalf("log is [%d, %d)", h.p.LogStart(), h.p.LogEnd())
 	}
 }
+
+// fullDisk is a Space that has none left.
+type fullDisk struct{}
+
+func (fullDisk) Take(int) error { return ErrNoSpace }
+
+// The same on a full disk: what is refused leaves the log as it was.
+func TestRefusedBatchThatHoldsTheStart(t *testing.T) {
+	h := newHost(t)
+	h.follow(0)
+	if err := h.p.RestartAt(0, 12); err != nil {
+		t.Fatal(err)
+	}
+	h.p.space = fullDisk{}
+	b := batch("a", "b", "c", "d")
+	b.Stamp(10, 0)
+	err := h.p.AppendAsFollower(Replicated{Epoch: 0, Offset: 12, Records: b, LeaderHW: 14, LogStart: 12})
+	if !errors.Is(err, ErrNoSpace) {
+		t.Fatalf("%v, want %v", err, ErrNoSpace)
+	}
+	if start, end := h.p.LogStart(), h.p.Log().End(); start != 12 || end != 12 || h.p.HighWatermark() != 12 {
+		t.Fatalf("log is [%d, %d), high watermark %d, want [12, 12) and 12", start, end, h.p.HighWatermark())
+	}
+}
