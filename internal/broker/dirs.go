@@ -272,6 +272,7 @@ func (b *Broker) openReplica(d *logDir, tp model.TopicPartition, id model.TopicI
 		LogOptions: commitlog.Options{
 			FS: d.fs, Dir: path.Join(d.Path, tp.String()), Config: c.log, LogStart: d.logStarts[tp],
 			RecoveryPoint: d.recoveryPoints[tp], Cleaned: d.cleanOffsets[tp], Clean: d.clean, Now: b.cfg.Now, Log: b.cfg.Log,
+			OnReadError:  func(err error) { b.failDir(d, err) },
 			RestartBytes: b.cfg.RestartBytes, OnDirty: func() { d.flushes.mark(opened.Load()) },
 		},
 		HighWatermark: promised, Now: b.cfg.Now, Brokers: b, Sender: b, Storage: b, Keeper: b, Space: d.space, Quota: b.leaderQuota,

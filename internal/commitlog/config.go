@@ -121,6 +121,9 @@ type Options struct {
 	// time. 0 or nil: never.
 	RestartBytes int64
 	OnDirty      func()
+	// OnReadError is called when the bytes of a Slice can't be read, long after
+	// Read has returned it; by any goroutine, maybe often. May be nil.
+	OnReadError func(error)
 	// OnSegmentRecovered reports progress of recovery; may be nil.
 	OnSegmentRecovered func(done, total int)
 	Log                *slog.Logger // nil: discarded

@@ -233,6 +233,35 @@ func TestDiskErrorIsFinal(t *testing.T) {
 	}
 }
 
+// A slice that can't be read when it is sent is an error of the disk, which
+// somebody has to hear of, by whichever way it is sent.
+func TestReadErrorIsTold(t *testing.T) {
+	boom, broken, told := errors.New("boom"), false, []error(nil)
+	o := memOptions(vfs.NewFaulty(newMem(t), func(op vfs.Op) error {
+		if broken && op.Kind == vfs.OpRead {
+			return boom
+		}
+		return nil
+	}))
+	o.OnReadError = func(err error) { told = append(told, err) }
+	l := open(t, o)
+	fill(t, l, 0, 1, 10)
+	sl, err := l.Read(0, 10, 1<<20, true)
+	must(t, err)
+	defer sl.Release()
+	broken = true
+	_, err = sl.ReadInto(make([]byte, sl.Len()))
+	wantErr(t, err, boom)
+	sl.SendFailed(boom)
+	if len(told) != 2 {
+		t.Fatalf("told %v, want two errors", told)
+	}
+	for _, err := range told {
+		wantErr(t, err, ErrIO)
+		wantErr(t, err, boom)
+	}
+}
+
 // An append is one write, and allocates nothing.
 func TestAppendCost(t *testing.T) {
 	ops := map[vfs.OpKind]int{}

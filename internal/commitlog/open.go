@@ -21,7 +21,7 @@ import (
 func Open(o Options) (*Log, error) {
 	o = o.withDefaults()
 	l := &Log{o: o, done: make(chan struct{})}
-	l.fs, l.files = o.FS, o.Files
+	l.fs, l.files, l.readFailed = o.FS, o.Files, o.OnReadError
 	l.dir.Store(&o.Dir)
 	l.UpdateConfig(o.Config)
 	ld := &loader{Log: l, clean: o.Clean, point: o.RecoveryPoint}

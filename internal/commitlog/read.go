@@ -43,9 +43,19 @@ func (s Slice) ReadInto(dst []byte) (int, error) {
 		return n, fmt.Errorf("segment %d: %d of %d bytes at %d: %w", s.seg.base, n, s.n, s.pos, ErrCorrupt)
 	}
 	if err != nil && n < s.n {
-		return n, ioError(err)
+		err = ioError(err)
+		s.SendFailed(err)
+		return n, err
 	}
 	return n, nil
+}
+
+// SendFailed tells the log's owner that the file of the slice can't be read, as
+// whoever sends FileRange finds out.
+func (s Slice) SendFailed(err error) {
+	if s.seg.env.readFailed != nil {
+		s.seg.env.readFailed(ioError(err))
+	}
 }
 
 // Valid reports whether the log still contains these bytes. Whoever sends them

@@ -20,6 +20,8 @@ type env struct {
 	fs    vfs.FS
 	files *Files
 	dir   atomic.Pointer[string]
+	// readFailed is Options.OnReadError.
+	readFailed func(error)
 }
 
 func (e *env) path(base model.Offset, suffix string) string {
