@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"syscall"
 	"time"
 
 	"tidemark/internal/vfs"
@@ -434,6 +435,11 @@ func (c *Conn) sendOne(it *item, more, wait bool) (n int, err error) {
 	it.n -= n
 	if n == 0 && err == nil { // invariant 6
 		err = fmt.Errorf("log range ends %d bytes early: %w", it.n, io.ErrUnexpectedEOF)
+	}
+	if errors.Is(err, syscall.EIO) { // the disk's; a socket has other errors
+		if s, ok := it.slice.(interface{ SendFailed(error) }); ok {
+			s.SendFailed(err)
+		}
 	}
 	return n, err
 }
