@@ -7,6 +7,7 @@ import (
 	"tidemark/internal/model"
 	"tidemark/internal/partition"
 	"tidemark/internal/purgatory"
+	"tidemark/internal/replica"
 	"tidemark/internal/server"
 	"tidemark/internal/session"
 	"tidemark/internal/wire"
@@ -40,6 +41,7 @@ type fetchOp struct {
 	watching bool // entries are subscribed: always for a cached session
 
 	replicaEpoch model.BrokerEpoch
+	report       replica.Report // what a follower tells of itself
 	isolation    partition.Isolation
 	rack         string
 	maxBytes     int
@@ -80,11 +82,19 @@ func (a *fetchAPI) handle(c *Call) {
 		hints: hints{listener: c.Listener},
 	}
 	op.minBytes = min(int(req.MinBytes), op.maxBytes)
+	if req.Replica >= 0 {
+		c.Req.Follower()
+	}
 	if err := op.open(req, c, d); err != nil {
 		op.respond(&wire.FetchResponse{Error: ErrorCode(err)})
 		return
 	}
+	if op.s.Follower() {
+		op.s.Via(c.Req.Conn)
+		op.report = reportOf(&req.Report)
+	}
 	op.serve(&d.ready) // releases op.s.Serve
+	op.troubles(&req.Report)
 	for _, p := range op.touched {
 		d.touch(p)
 	}
@@ -259,6 +269,9 @@ func (op *fetchOp) answer() {
 	for i := range op.results { // left behind: first in line next time
 		if r := &op.results[i]; r.skipped {
 			op.dirty = append(op.dirty, r.e)
+			if op.s.Follower() && !r.got.Withheld {
+				r.source.Squeezed(op.s.Replica)
+			}
 		}
 	}
 	for i := range op.results {
@@ -315,6 +328,7 @@ func (op *fetchOp) add(resp *wire.FetchResponse, r *fetchResult) {
 		out.Slice = r.got.Slice
 		if op.s.Follower() {
 			r.source.Sent(n)
+			out.Slice = timedSlice{r.got.Slice, r.source, op.s.Replica}
 		}
 	} else {
 		r.got.Slice.Release()
@@ -344,6 +358,12 @@ func (op *fetchOp) aborted(r *fetchResult, code int16) []wire.AbortedTxn {
 }
 
 func (op *fetchOp) respond(resp *wire.FetchResponse) {
+	op.req.Error(resp.Error, 1)
+	for i := range resp.Topics {
+		for k := range resp.Topics[i].Partitions {
+			op.req.Error(resp.Topics[i].Partitions[k].Error, 1)
+		}
+	}
 	b := scratch.Get().(*[]byte)
 	var few [8]wire.Part
 	*b = (*b)[:0]

@@ -58,7 +58,7 @@ func (op *fetchOp) read(e *session.Entry, room int, minOne bool) fetchResult {
 		Replica: op.s.Replica, ReplicaEpoch: op.replicaEpoch, Acknowledge: e.Fresh && op.s.Follower(),
 		FromFollower: version >= 11, Offset: e.Offset, CurrentEpoch: e.CurrentEpoch,
 		LastFetchedEpoch: e.LastFetchedEpoch, LogStart: e.LogStart,
-		MaxBytes: min(int(e.MaxBytes), room), MinOne: minOne, Isolation: op.isolation,
+		MaxBytes: min(int(e.MaxBytes), room), Asked: int(e.MaxBytes), MinOne: minOne, Isolation: op.isolation, Report: op.report,
 	}
 	r.source = p
 	r.got, r.err = p.Fetch(f)

@@ -43,7 +43,7 @@ func (b *Broker) Apply(img *metadata.Image, d *metadata.Delta) {
 	b.place(changes, img)
 	b.publish()
 	leaders, followers := b.split(changes)
-	b.lead(leaders)
+	b.lead(leaders, img)
 	b.follow(followers, img)
 	b.brokersChanged(img, d)
 	b.configsChanged(img, d)
@@ -187,15 +187,29 @@ func (b *Broker) split(changes []change) (leaders, followers []change) {
 	return leaders, followers
 }
 
-func stateOf(mp *metadata.Partition) partition.State {
+func stateOf(mp *metadata.Partition, img *metadata.Image) partition.State {
 	return partition.State{
 		Leader: mp.Leader, LeaderEpoch: mp.LeaderEpoch, PartitionEpoch: mp.PartitionEpoch,
-		Replicas: mp.Replicas, ISR: mp.ISR,
+		Replicas: mp.Replicas, ISR: mp.ISR, Removing: mp.Removing, Dead: deadOf(mp, img),
 	}
 }
 
+// deadOf are the replicas whose log directory their broker no longer has online.
+func deadOf(mp *metadata.Partition, img *metadata.Image) (dead []model.BrokerID) {
+	for _, id := range mp.Replicas {
+		r, dir := img.Brokers[id], mp.Dir(id)
+		if r == nil || r.Fenced || dir == model.MigratingDir || dir == model.UnassignedDir {
+			continue
+		}
+		if dir == model.LostDir || len(r.Dirs) > 0 && !slices.Contains(r.Dirs, dir) {
+			dead = append(dead, id)
+		}
+	}
+	return dead
+}
+
 // lead makes replicas lead, or tells leaders of a newer partition epoch.
-func (b *Broker) lead(leaders []change) {
+func (b *Broker) lead(leaders []change, img *metadata.Image) {
 	tps := make([]model.TopicPartition, len(leaders))
 	for i, c := range leaders {
 		tps[i] = c.tp
@@ -203,7 +217,7 @@ func (b *Broker) lead(leaders []change) {
 	b.cfg.Fetchers.Remove(tps) // invariant 3
 	for _, c := range leaders {
 		h := b.apply.hosted[c.tp]
-		if err := h.p.BecomeLeader(stateOf(c.new)); err != nil {
+		if err := h.p.BecomeLeader(stateOf(c.new, img)); err != nil {
 			b.cfg.Events.Emit(b.event(journal.ReplicaFailed, c.tp, "become-leader", err.Error()))
 		}
 		perform(h.p)
@@ -224,7 +238,7 @@ func (b *Broker) follow(followers []change, img *metadata.Image) {
 	var start []fetcher.Assignment
 	for _, c := range followers {
 		h := b.apply.hosted[c.tp]
-		s := stateOf(c.new)
+		s := stateOf(c.new, img)
 		if s.Leader == b.cfg.Self { // refused
 			s.Leader = model.NoBroker
 		}

@@ -130,7 +130,7 @@ func (b *Broker) AcceptLoss(tp model.TopicPartition) error {
 	b.settle(h, "accepted-by-operator")
 	if _, mp, ok := b.Image().PartitionByID(idOf(h.p)); ok && mp.Leader == b.cfg.Self {
 		leaders := []change{{tp, h.p.TopicID(), mp, mp}}
-		b.lead(leaders)
+		b.lead(leaders, b.Image())
 		b.elect(leaders)
 	}
 	return nil

@@ -87,7 +87,7 @@ func TestReplicationThrottle(t *testing.T) {
 				}
 				lead, _ := n[1].Partition(tpOf("a", 0))
 				condition := lead.State().Followers[0].Condition
-				if condition.Cause != replica.Throttled {
+				if condition.Cause != replica.CauseThrottled {
 					t.Errorf("the leader says %s", condition)
 				}
 				if _, told := n[1].last(journal.Throttled); told != (c.side == "leader") {

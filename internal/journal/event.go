@@ -37,6 +37,8 @@ const (
 	LeaderElected      Kind = "leader-elected"
 	UncleanElection    Kind = "unclean-election"
 	Throttled          Kind = "replica-throttled"
+	ReplicaCondition   Kind = "replica-condition"
+	ReplicaRemoved     Kind = "replica-removed"
 	DirOffline         Kind = "log-dir-offline"
 	DirFull            Kind = "log-dir-full"
 	DirHasSpace        Kind = "log-dir-has-space"
@@ -84,6 +86,8 @@ type Event struct {
 	Offset         model.Offset         `json:"offset"` // where a log was cut, or how far it should have reached
 	MinISR         int32                `json:"minIsr,omitempty"`
 	Dir            string               `json:"dir,omitempty"`
+	Health         string               `json:"health,omitempty"` // of Broker, as its leader sees it
+	Causes         []string             `json:"causes,omitempty"` // of Health or of a departure, the likeliest first
 	Reason         string               `json:"reason,omitempty"` // a short code, stable over releases
 	Detail         string               `json:"detail,omitempty"` // a sentence for people, or an error text
 }
@@ -155,6 +159,10 @@ func (e Event) String() string { // flat switch
 		return e.withReason(e.who() + " has been fenced")
 	case Registered:
 		return e.withReason(fmt.Sprintf("Successfully registered broker %d with broker epoch %d", e.subject(), e.BrokerEpoch))
+	case ReplicaCondition:
+		return e.withReason(fmt.Sprintf("Follower %d is %s at offset %d, log end offset %d", e.Broker, e.Health, e.Offset, e.LogEnd))
+	case ReplicaRemoved:
+		return e.withReason(fmt.Sprintf("Replica on broker %d was taken away by a reassignment", e.Broker))
 	case ControllerChanged:
 		return e.withReason(fmt.Sprintf("The active controller is now %d, epoch %d", e.Leader, e.LeaderEpoch))
 	default:

@@ -150,7 +150,7 @@ func viewOf(a peer.DescribedReplicas, now time.Time) remoteView {
 func fillOther(out *admin.Partition, v remoteView, img *metadata.Image) {
 	for i := range v.followers {
 		if f := &v.followers[i]; !img.IsActive(f.Broker) {
-			f.State, f.Reason = string(replica.Offline), string(replica.FencedOrLeaving)
+			f.State, f.Reason = string(replica.Offline), string(replica.CauseControllerFenced)
 		}
 	}
 	out.Known, out.HighWatermark, out.LogEnd, out.Followers = true, v.highWatermark, v.logEnd, v.followers

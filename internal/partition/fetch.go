@@ -35,6 +35,7 @@ type Fetch struct {
 	LogStart         model.Offset   // the fetching replica's own
 	Report           replica.Report // what a follower tells of itself
 	MaxBytes         int
+	Asked            int  // what a follower asked for; MaxBytes may be less, for want of room
 	MinOne           bool // at least one batch, even if larger than MaxBytes
 	Isolation        Isolation
 }
@@ -93,6 +94,9 @@ func (p *Partition) read(f Fetch) (Fetched, error) {
 		return res, fmt.Errorf("%s: %w: %w", p.tp, ErrStorage, err)
 	}
 	if f.Replica >= 0 {
+		if n := res.Slice.Len(); n > f.MaxBytes {
+			p.oversized(f, n)
+		}
 		p.stats.replicationBytesOut.Add(int64(res.Slice.Len()))
 		return res, nil
 	}
@@ -123,6 +127,7 @@ func (p *Partition) position(f Fetch) (res Fetched, limit model.Offset, err erro
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := p.fenceLocked(f.CurrentEpoch); err != nil {
+		p.refusedLocked(f, err)
 		return res, 0, err
 	}
 	lead, leads := p.mu.role.(leading)
@@ -139,14 +144,17 @@ func (p *Partition) position(f Fetch) (res Fetched, limit model.Offset, err erro
 	at := replica.FetchPosition{Offset: f.Offset, LastFetchedEpoch: f.LastFetchedEpoch}
 	switch v, div := replica.CheckLineage(at, res.LogStart, p.mu.leo, p.log); v {
 	case replica.OutOfRange:
+		p.divergedLocked(f, p.mu.leo)
 		return res, 0, fmt.Errorf("%s: fetch at %d (epoch %d), log is [%d, %d): %w",
 			p.tp, f.Offset, f.LastFetchedEpoch, res.LogStart, p.mu.leo, ErrOffsetOutOfRange)
 	case replica.Diverges:
 		res.Diverging, res.Divergence = true, div
+		p.divergedLocked(f, div.End)
 	}
 	if f.Replica >= 0 && !res.Diverging && f.Acknowledge { // invariant 6
 		eff, err := lead.core.Fetched(from, p.now())
 		if err != nil {
+			p.refusedLocked(f, err)
 			return res, 0, fmt.Errorf("%s: %w: %w", p.tp, ErrNotLeader, err)
 		}
 		p.takeLocked(eff)

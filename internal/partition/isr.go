@@ -8,13 +8,14 @@ import (
 // Tick looks for followers that have fallen behind. Call it every
 // LagTimeMax/2, and Perform afterwards.
 func (p *Partition) Tick() {
+	watch := p.watch()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	l, ok := p.mu.role.(leading)
 	if !ok {
 		return
 	}
-	p.takeLocked(l.core.Tick(p, p.now()))
+	p.takeLocked(l.core.Tick(watch, p.now()))
 	if p.settings.Load().FlushOnAck && p.log.Flushed() < p.mu.leo { // a flush that got lost
 		p.mu.pending.rolled, p.mu.pending.any = p.mu.leo, true
 	}

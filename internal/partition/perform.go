@@ -196,6 +196,13 @@ func (p *Partition) journalEvent(ev replica.Evidence, sent *replica.ISRChange) j
 	e.Leader, e.LeaderEpoch, e.PartitionEpoch = p.self, ev.LeaderEpoch, ev.PartitionEpoch
 	e.HighWatermark, e.LogEnd, e.LogStart = ev.HighWatermark, ev.LEO, p.log.Start()
 	e.Offset, e.OldISR, e.MinISR = ev.Position, ev.ISR, int32(ev.MinISR)
+	e.Health = string(ev.Health)
+	for _, c := range ev.Causes {
+		e.Causes = append(e.Causes, string(c))
+	}
+	if ev.Reason == replica.ReasonCondition || ev.Reason == replica.ReasonRemoved {
+		e.Broker, e.Reason, e.Detail = ev.Broker, replica.JoinCauses(ev.Causes), ev.Why
+	}
 	if sent != nil {
 		e.NewISR = sent.IDs()
 	} else if ev.Reason == replica.ReasonISRCommitted || ev.Reason == replica.ReasonISRMetadata {
@@ -230,6 +237,10 @@ func kindOf(r replica.Reason) journal.Kind { // flat switch
 		return journal.LogReset
 	case replica.ReasonThrottled:
 		return journal.Throttled
+	case replica.ReasonCondition:
+		return journal.ReplicaCondition
+	case replica.ReasonRemoved:
+		return journal.ReplicaRemoved
 	}
 	return journal.Note
 }

@@ -37,10 +37,15 @@ type State struct {
 	LeaderEpoch    model.LeaderEpoch
 	PartitionEpoch model.PartitionEpoch
 	Replicas, ISR  []model.BrokerID
+	// Removing are the replicas that a reassignment takes away, Dead those whose log
+	// directory is offline: they explain, and decide nothing.
+	Removing, Dead []model.BrokerID
 }
 
 func (s State) assignment() replica.Assignment {
-	return replica.Assignment{Replicas: s.Replicas, ISR: s.ISR, PartitionEpoch: s.PartitionEpoch}
+	return replica.Assignment{
+		Replicas: s.Replicas, ISR: s.ISR, PartitionEpoch: s.PartitionEpoch, Removing: s.Removing, Dead: s.Dead,
+	}
 }
 
 // BecomeLeader makes this replica lead, or tells a leader about newer metadata

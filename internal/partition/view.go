@@ -66,6 +66,7 @@ func (p *Partition) State() StateView {
 		BytesOut: p.stats.bytesOut.Load(), ReplicationBytesOut: p.stats.replicationBytesOut.Load(),
 		ParkedAcks: p.acks.Len(), OldestOpenTxn: model.NoOffset, EpochStart: model.NoOffset,
 	}
+	watch := p.watch()
 	p.mu.Lock()
 	v.LeaderEpoch, v.PartitionEpoch, v.Replicas = p.mu.role.leaderEpoch(), p.mu.pe, p.mu.replicas
 	v.LogEnd, v.HighWatermark, v.LastStable = p.mu.leo, p.HighWatermark(), p.LastStable()
@@ -81,7 +82,7 @@ func (p *Partition) State() StateView {
 	case following:
 		v.Role, v.Leader = "follower", r.core.Leader()
 	case leading:
-		p.leaderViewLocked(&v, r.core, now)
+		p.leaderViewLocked(&v, r.core, watch, now)
 	}
 	p.mu.Unlock()
 	for i := range v.Followers {
@@ -94,7 +95,7 @@ func (p *Partition) State() StateView {
 	return v
 }
 
-func (p *Partition) leaderViewLocked(v *StateView, l *replica.Leader, now time.Time) {
+func (p *Partition) leaderViewLocked(v *StateView, l *replica.Leader, watch watch, now time.Time) {
 	v.Role, v.Leader, v.EpochStart = "leader", p.self, l.EpochStart()
 	s := l.ISR()
 	v.ISR, v.MaximalISR, v.MinISR = s.CommittedISR(), s.MaximalISR(), l.EffectiveMinISR()
@@ -109,7 +110,7 @@ func (p *Partition) leaderViewLocked(v *StateView, l *replica.Leader, now time.T
 	v.UnderMinISR, v.AtMinISR = len(v.ISR) < v.MinISR, len(v.ISR) == v.MinISR
 	v.UnderReplicated = len(v.ISR) < len(l.Replicas())
 	v.Hold = l.Hold(now)
-	for _, f := range l.Followers(p, now) {
+	for _, f := range l.Followers(watch, now) {
 		v.Followers = append(v.Followers, FollowerView{FollowerView: f})
 	}
 }

@@ -127,11 +127,3 @@ func (f *follower) split(m ackMark, now time.Time) (p [ackPhases]time.Duration) 
 	p[AckReturn] = rest - p[AckAppend]
 	return p
 }
-
-// Served tells that records were read for a follower's fetch: those that it
-// acknowledges next left the leader now.
-func (l *Leader) Served(id model.BrokerID, now time.Time) {
-	if f := l.find(id); f != nil {
-		f.servedAt = now
-	}
-}

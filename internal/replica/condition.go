@@ -24,26 +24,8 @@ const (
 	Joining Health = "joining"
 	// Flapping: has left and joined the ISR repeatedly within FlapWindow.
 	Flapping Health = "flapping"
-	// Offline: fenced, shutting down or not registered.
+	// Offline: fenced, shutting down, not registered, or on a dead log directory.
 	Offline Health = "offline"
-)
-
-// Cause says in what way a follower lags. Where two fit, the first one that
-// the numbers show counts.
-type Cause string
-
-// The causes.
-const (
-	NoCause           Cause = ""
-	NeverFetched      Cause = "never-fetched"            // not once in this leader epoch
-	NotFetching       Cause = "not-fetching"             // it has stopped asking
-	NotAdvancing      Cause = "fetching-not-advancing"   // it asks for the same offset (KAFKA-15911)
-	SlowerThanLeader  Cause = "slower-than-leader"       // it advances, the leader's end moves away
-	WaitsForControl   Cause = "waiting-for-controller"   // a change of the ISR is in flight
-	FencedOrLeaving   Cause = "fenced-or-shutting-down"  // the metadata says so
-	OlderRegistration Cause = "fetch-of-earlier-process" // it fetched before its broker registered anew (KIP-903)
-	LeftRepeatedly    Cause = "left-the-isr-repeatedly"
-	Throttled         Cause = "throttled" // by leader. or follower.replication.throttled.rate
 )
 
 // FlapWindow is how long a departure from the ISR counts towards flapping.
@@ -55,7 +37,8 @@ const flapPairs = 2
 // Condition is a follower's health with the numbers that it was judged by.
 type Condition struct {
 	Health Health
-	Cause  Cause
+	Causes []Cause // the likeliest first; none if it is in sync
+	Cause  Cause   // the likeliest one, "" if there is none
 	// Lag is the distance to the leader's end in records, -1 if it has not
 	// fetched in this leader epoch.
 	Lag int64
@@ -67,19 +50,23 @@ type Condition struct {
 	SecondsLeft float64
 	// SinceFetch and SinceAdvance are 0 if it never happened.
 	SinceFetch, SinceAdvance time.Duration
+	Signs                    Signs
 }
 
 // String is one line for interaction files and logs.
 func (c Condition) String() string {
 	s := string(c.Health)
-	if c.Cause != NoCause {
-		s += " (" + string(c.Cause) + ")"
+	if len(c.Causes) > 0 {
+		s += " (" + JoinCauses(c.Causes) + ")"
 	}
 	if c.Lag >= 0 {
 		s += fmt.Sprintf(" lag=%d", c.Lag)
 	}
-	if c.Health == CatchingUp || c.Cause == SlowerThanLeader {
+	if c.Health == CatchingUp || slices.Contains(c.Causes, CauseSlowerThanLeader) {
 		s += fmt.Sprintf(" rate=%.0f/s leader=%.0f/s left=%.0fs", c.Rate, c.LeaderRate, c.SecondsLeft)
+	}
+	if w := c.Why(); w != "" {
+		s += ": " + w
 	}
 	return s
 }
@@ -108,15 +95,25 @@ func (m *meter) saw(own, leader model.Offset, now time.Time) {
 	*m = meter{at: now, own: own, leader: leader, rate: float64(own-m.own) / s, ofLead: float64(leader-m.leader) / s, measured: true}
 }
 
-// condition judges one follower now. last is when it fetched last, its session's
-// fetches included.
-func (l *Leader) condition(f *follower, last, now time.Time) Condition {
-	c := Condition{Lag: -1, SinceFetch: since(last, now), SinceAdvance: since(f.lastAdvance, now), Rate: f.meter.rate, LeaderRate: f.meter.ofLead}
+// condition judges one follower now. sessions tells when it fetched last, and
+// of its connection.
+func (l *Leader) condition(f *follower, sessions SessionTimes, now time.Time) Condition {
+	last := latest(f.lastFetch, sessions.LastFetch(f.id))
+	c := Condition{
+		Lag: -1, SinceFetch: since(last, now), SinceAdvance: since(f.lastAdvance, now),
+		Rate: f.meter.rate, LeaderRate: f.meter.ofLead, Signs: f.signs(now),
+	}
+	if links, ok := sessions.(Links); ok {
+		c.Signs.Link = links.Link(f.id)
+	}
 	if f.leo != model.NoOffset {
 		c.Lag = int64(l.leo - f.leo)
 	}
 	c.SecondsLeft = secondsLeft(c, f.meter.measured)
-	c.Health, c.Cause = l.judge(f, c, now)
+	c.Health, c.Causes = l.judge(f, c, now)
+	if len(c.Causes) > 0 {
+		c.Cause = c.Causes[0]
+	}
 	return c
 }
 
@@ -131,39 +128,125 @@ func secondsLeft(c Condition, measured bool) float64 {
 	}
 }
 
-func (l *Leader) judge(f *follower, c Condition, now time.Time) (Health, Cause) {
+// judge is the order of the rules: what the metadata knows, what the follower or
+// the controller said, what the fetches show.
+func (l *Leader) judge(f *follower, c Condition, now time.Time) (Health, []Cause) {
 	status := l.brokers.BrokerStatus(f.id)
+	if h, causes := l.absent(f, status); h != "" {
+		return h, causes
+	}
 	// Silence of a third of the lag time is worth a word before it costs the ISR.
 	silent := l.lagMax / 3
-	switch {
-	case !status.Eligible:
-		return Offline, FencedOrLeaving
-	case f.left >= flapPairs && f.joined >= flapPairs && now.Sub(f.lastLeft) < FlapWindow:
-		return Flapping, LeftRepeatedly
-	case l.throttled(f, c, silent, now) && c.SecondsLeft > 0 && c.SinceFetch <= silent:
-		return CatchingUp, Throttled
-	case l.throttled(f, c, silent, now):
-		return Lagging, Throttled
-	case f.leo == model.NoOffset && !f.committed:
-		return Lagging, NeverFetched
-	case c.SinceFetch > silent:
-		return Lagging, NotFetching
-	case f.maximal && !f.committed:
-		return Joining, WaitsForControl
-	case f.committed && (c.Lag <= 0 || l.caughtUp(f, now)):
-		return InSync, NoCause
-	case f.leo == model.NoOffset:
-		return Lagging, NeverFetched
-	case c.Lag > 0 && (c.SinceAdvance > silent || f.meter.measured && c.Rate == 0):
-		return Lagging, NotAdvancing
-	case f.meter.measured && c.SecondsLeft < 0:
-		return Lagging, SlowerThanLeader
-	case !f.eligible(status):
-		return Lagging, OlderRegistration
-	case f.committed: // its removal is being asked for
-		return Lagging, WaitsForControl
+	if f.flaps(now) {
+		return Flapping, append([]Cause{CauseLeftRepeatedly}, f.leftCauses...)
 	}
-	return CatchingUp, NoCause
+	if causes := f.said(now); causes != nil && !(f.committed && c.Lag == 0) {
+		return Lagging, causes
+	}
+	switch particular := c.Signs.particular(); {
+	case l.throttled(f, c, silent, now) && c.SecondsLeft > 0 && c.SinceFetch <= silent:
+		return CatchingUp, []Cause{CauseThrottled}
+	case l.throttled(f, c, silent, now):
+		return Lagging, []Cause{CauseThrottled}
+	case f.leo == model.NoOffset && !f.committed:
+		return Lagging, []Cause{CauseNeverFetched}
+	case c.SinceFetch > silent:
+		return Lagging, c.Signs.silence(particular)
+	case f.maximal && !f.committed:
+		return Joining, []Cause{CauseISRUpdatePending}
+	case !f.committed && c.Lag == 0 && now.Sub(f.rejectedAt) <= signsFor:
+		return Joining, []Cause{CauseISRUpdateRejected}
+	case f.committed && (c.Lag <= 0 || l.caughtUp(f, now)):
+		return InSync, nil
+	case f.leo == model.NoOffset:
+		return Lagging, []Cause{CauseNeverFetched}
+	case c.Lag > 0 && (c.SinceAdvance > silent || f.meter.measured && c.Rate == 0):
+		return Lagging, append([]Cause{CauseNotAdvancing}, particular...)
+	case f.meter.measured && c.SecondsLeft < 0:
+		return Lagging, append(particular, CauseSlowerThanLeader)
+	case !f.eligible(status):
+		return Lagging, []Cause{CauseEpochMismatch}
+	case f.committed: // its removal is being asked for
+		return Lagging, append(particular, CauseISRUpdatePending)
+	default:
+		return CatchingUp, f.behind(particular, now)
+	}
+}
+
+// absent judges a follower that can't fetch, as far as the metadata tells.
+func (l *Leader) absent(f *follower, s BrokerStatus) (Health, []Cause) {
+	switch {
+	case slices.Contains(l.dead, f.id):
+		return Offline, []Cause{CauseLogDirOffline}
+	case s.ShuttingDown:
+		return Offline, []Cause{CauseShutdownControlled}
+	case !s.Eligible:
+		return Offline, []Cause{CauseControllerFenced}
+	case slices.Contains(l.removing, f.id) && !f.committed:
+		return Lagging, []Cause{CauseAdminRemoved}
+	}
+	return "", nil
+}
+
+// said is what the follower told of its trouble, or what its last fetch was told;
+// both count until a fetch succeeds.
+func (f *follower) said(now time.Time) []Cause {
+	switch f.trouble.Code {
+	case TroubleAppend:
+		return []Cause{CauseAppendFailed}
+	case TroubleNoSpace:
+		return []Cause{CauseDiskFull}
+	case TroubleBadRecords:
+		return []Cause{CauseDamagedRecords}
+	case TroubleOversized:
+		return []Cause{CauseOversizedBatch}
+	}
+	if !f.refusedAt.IsZero() && now.Sub(f.refusedAt) <= signsFor && !f.lastFetch.After(f.refusedAt) {
+		return []Cause{CauseEpochMismatch}
+	}
+	if !f.divergedAt.IsZero() && now.Sub(f.divergedAt) <= signsFor && !f.lastFetch.After(f.divergedAt) {
+		return []Cause{CauseDivergedTruncating}
+	}
+	return nil
+}
+
+// silence names why a follower may have stopped to fetch.
+func (s Signs) silence(particular []Cause) []Cause {
+	out := []Cause{CauseFetchStopped}
+	switch {
+	case !s.Link.Known:
+	case !s.Link.Open || s.Link.Retransmits > 0:
+		out = append(out, CauseNetwork)
+	default:
+		out = append(out, CauseProcessPaused)
+	}
+	for _, c := range particular {
+		out = withCause(out, c)
+	}
+	return out
+}
+
+// behind names why a follower that gets closer isn't there yet.
+func (f *follower) behind(particular []Cause, now time.Time) []Cause {
+	if !f.lostAt.IsZero() {
+		particular = append(particular, CauseLogLost)
+	}
+	return append(particular, CauseBacklog)
+}
+
+// flaps: left the ISR and came back flapPairs times within FlapWindow.
+func (f *follower) flaps(now time.Time) bool {
+	oldest := f.pairs[flapPairs-1]
+	return !oldest.IsZero() && now.Sub(oldest) < FlapWindow
+}
+
+// returned notes that a follower that had left is back.
+func (f *follower) returned() {
+	if f.lastLeft.IsZero() || f.pairs[0].Equal(f.lastLeft) {
+		return
+	}
+	copy(f.pairs[1:], f.pairs[:flapPairs-1])
+	f.pairs[0] = f.lastLeft
 }
 
 // throttleMemory is how long an answer without records, for lack of quota, says
@@ -204,4 +287,31 @@ func (l *Leader) throttled(f *follower, c Condition, silent time.Duration, now t
 func (l *Leader) InISR(id model.BrokerID) bool {
 	f := l.find(id)
 	return f != nil && f.committed || id == l.self
+}
+
+// tell reports the followers whose condition has become noteworthy, or has
+// changed since it was, or is no longer. Offline ones are told of by the change
+// of the ISR, those that just catch up by their return.
+func (l *Leader) tell(sessions SessionTimes, now time.Time) (out []Evidence) {
+	for i := range l.followers {
+		f := &l.followers[i]
+		if f.told == "" && f.committed && f.leo == l.leo {
+			continue
+		}
+		c := l.condition(f, sessions, now)
+		key := ""
+		if c.Health == Lagging || c.Health == Flapping || c.Cause == CauseISRUpdateRejected {
+			key = string(c.Health) + " " + string(c.Cause)
+		}
+		if key == f.told {
+			continue
+		}
+		if f.told = key; key == "" && c.Health != InSync && c.Health != CatchingUp {
+			continue
+		}
+		e := l.evidence(ReasonCondition, f, now)
+		e.Health, e.Causes, e.Why = c.Health, c.Causes, c.Why()
+		out = append(out, e)
+	}
+	return out
 }

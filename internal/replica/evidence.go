@@ -54,6 +54,10 @@ const (
 	// ReasonThrottled: a follower outside the ISR got no records, because
 	// leader.replication.throttled.rate is used up.
 	ReasonThrottled Reason = "throttled"
+	// ReasonCondition: a follower's health or what explains it has changed.
+	ReasonCondition Reason = "condition"
+	// ReasonRemoved: a reassignment took the replica away.
+	ReasonRemoved Reason = "removed"
 )
 
 // Evidence is what a decision was based on, recorded when it was taken.
@@ -71,7 +75,10 @@ type Evidence struct {
 	SinceFetch     time.Duration // since Broker last fetched
 	Limit          time.Duration // replica.lag.time.max.ms, when it decided
 	ISR            []model.BrokerID
-	MinISR         int // effective
+	MinISR         int     // effective
+	Health         Health  // of Broker, with ReasonCondition
+	Causes         []Cause // of what is told of Broker, the likeliest first
+	Why            string  // the numbers of Causes
 }
 
 // String is one line for logs and interaction files.
@@ -92,6 +99,15 @@ func (e Evidence) String() string {
 	}
 	if e.MinISR > 0 {
 		s += fmt.Sprintf(" min=%d", e.MinISR)
+	}
+	if e.Health != "" {
+		s += " health=" + string(e.Health)
+	}
+	if len(e.Causes) > 0 {
+		s += " cause=" + JoinCauses(e.Causes)
+	}
+	if e.Why != "" {
+		s += ": " + e.Why
 	}
 	return s
 }

@@ -16,7 +16,7 @@ import (
 // epoch list and an end) and at most one role; one node leads.
 func TestInteractions(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
-		c := &cluster{nodes: map[model.BrokerID]*node{}, lag: 30 * time.Second, start: time.Unix(1000, 0)}
+		c := &cluster{links: map[model.BrokerID]Link{}, nodes: map[model.BrokerID]*node{}, lag: 30 * time.Second, start: time.Unix(1000, 0)}
 		c.now = c.start
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			c.out.Reset()
@@ -86,6 +86,7 @@ type cluster struct {
 	start    time.Time
 	now      time.Time
 	out      strings.Builder
+	links    map[model.BrokerID]Link
 }
 
 func (c *cluster) BrokerStatus(id model.BrokerID) BrokerStatus {
@@ -96,6 +97,33 @@ func (c *cluster) BrokerStatus(id model.BrokerID) BrokerStatus {
 }
 
 func (c *cluster) LastFetch(id model.BrokerID) time.Time { return c.nodes[id].session }
+
+// Link implements Links.
+func (c *cluster) Link(id model.BrokerID) Link { return c.links[id] }
+
+// sign is one thing that the shell notices about a follower.
+func (c *cluster) sign(t *testing.T, d *datadriven.TestData, id model.BrokerID) { // flat switch
+	switch {
+	case d.HasArg("squeezed"):
+		c.leader.Squeezed(id, c.now)
+	case d.HasArg("oversized"):
+		c.leader.Oversized(id, 3<<20, 1<<20, c.now)
+	case d.HasArg("diverged"):
+		c.leader.Diverged(id, 70, c.now)
+	case d.HasArg("refused"):
+		c.leader.Refused(id, "leader epoch 2, leader is at 3", c.now)
+	case d.HasArg("no-space"):
+		c.leader.Troubled(id, Trouble{TroubleNoSpace, "no space left on device"})
+	case d.HasArg("append-failed"):
+		c.leader.Troubled(id, Trouble{TroubleAppend, "input/output error"})
+	case d.HasArg("damaged"):
+		c.leader.Troubled(id, Trouble{TroubleBadRecords, "crc 1, stored 2"})
+	case d.HasArg("too-large"):
+		c.leader.Troubled(id, Trouble{TroubleOversized, "response of 200 MB, limit is 128 MB"})
+	default:
+		t.Fatalf("%s: unknown sign", d.Pos)
+	}
+}
 
 func (c *cluster) p(format string, a ...any) { fmt.Fprintf(&c.out, format+"\n", a...) }
 
@@ -150,7 +178,7 @@ func (c *cluster) run(t *testing.T, d *datadriven.TestData) { // flat switch
 		c.fetch(t, d, node())
 	case "session": // session id=2: its incremental fetch names no partition
 		node().session = c.now
-	case "broker": // broker id=3 [fenced] [unfenced] [epoch=9]
+	case "broker": // broker id=3 [fenced] [leaving] [unfenced] [epoch=9]
 		c.broker(t, d, node())
 	case "sleep": // sleep 6s: Tick runs at every lag/2
 		c.sleep(t, d)
@@ -187,6 +215,21 @@ func (c *cluster) run(t *testing.T, d *datadriven.TestData) { // flat switch
 		c.perform(c.leader.Withheld(node().id, c.now))
 	case "limit": // limit ids=(4): followers with a throttle of their own
 		c.leader.Limit(scanIDs(t, d, "ids"))
+	case "serve": // serve id=2 [read=120ms]: records are read for its fetch
+		var took string
+		c.leader.Served(node().id, c.now)
+		if d.MaybeScanArgs(t, "read", &took) {
+			c.leader.ReadTook(node().id, mustDuration(t, took))
+		}
+	case "sign": // sign id=2 what: something that the leader notices
+		c.sign(t, d, node().id)
+	case "link": // link id=2 [open] [retransmits=3]: the state of its connection
+		var n int
+		d.MaybeScanArgs(t, "retransmits", &n)
+		c.links[node().id] = Link{Known: true, Open: d.HasArg("open"), Retransmits: n}
+	case "assignment": // assignment [dead=(3)] [removing=(3)]
+		a := Assignment{Replicas: c.replicas, ISR: c.isr, PartitionEpoch: c.pe, Dead: scanIDs(t, d, "dead"), Removing: scanIDs(t, d, "removing")}
+		c.perform(c.leader.Update(a, c.now))
 	case "health": // what the leader says of each follower
 		for _, f := range c.leader.Followers(c, c.now) {
 			c.p("%d: %s", f.ID, f.Condition)
@@ -309,7 +352,9 @@ func (c *cluster) fetch(t *testing.T, d *datadriven.TestData, n *node) {
 	from := ReplicaFetch{Broker: n.id, Epoch: model.BrokerEpoch(be), Offset: at}
 	var took string
 	if d.MaybeScanArgs(t, "append", &took) {
-		from.Report = Report{Told: true, Append: mustDuration(t, took)}
+		from.Report = Report{Told: true, Append: mustDuration(t, took), AppendP99: mustDuration(t, took)}
+		d.MaybeScanArgs(t, "behind", &from.Report.Behind)
+		d.MaybeScanArgs(t, "throttled", &from.Report.Throttled)
 	}
 	eff, err := c.leader.Fetched(from, c.now)
 	if err != nil {
@@ -351,8 +396,11 @@ func (c *cluster) broker(t *testing.T, d *datadriven.TestData, n *node) {
 	if d.HasArg("fenced") {
 		n.status.Eligible = false
 	}
+	if d.HasArg("leaving") {
+		n.status.Eligible, n.status.ShuttingDown = false, true
+	}
 	if d.HasArg("unfenced") {
-		n.status.Eligible = true
+		n.status.Eligible, n.status.ShuttingDown = true, false
 	}
 	var e int64
 	if d.MaybeScanArgs(t, "epoch", &e) {

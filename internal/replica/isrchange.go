@@ -13,6 +13,7 @@ import (
 func (l *Leader) Tick(seen SessionTimes, now time.Time) Effects {
 	l.credit(seen)
 	eff := l.advance(now)
+	eff.Evidence = append(eff.Evidence, l.tell(seen, now)...)
 	if l.isr.Proposal() != nil { // invariant 4
 		return eff
 	}
@@ -29,7 +30,10 @@ func (l *Leader) Tick(seen SessionTimes, now time.Time) Effects {
 			reason = ReasonNeverFetched
 		}
 		f.lastLeftCause = reason
+		c := l.condition(f, seen, now)
+		f.leftCauses = c.Causes
 		e := l.evidence(reason, f, now)
+		e.Causes, e.Why = c.Causes, c.Why()
 		e.Limit, e.ISR, e.MinISR = l.lagMax, l.isr.CommittedISR(), l.EffectiveMinISR()
 		eff.Evidence = append(eff.Evidence, e)
 		out = append(out, f.id)
@@ -125,12 +129,14 @@ func (l *Leader) ISRCommitted(a ISRAnswer, now time.Time) Effects {
 func (l *Leader) commit(why Reason, pe model.PartitionEpoch, isr []model.BrokerID, now time.Time) Effects {
 	by := mover{id: model.NoBroker, phase: AckLeft}
 	at := l.leo
+	var causes []Cause // of those that leave by the controller's own decision
 	for i := range l.followers {
 		f := &l.followers[i]
 		switch in := slices.Contains(isr, f.id); {
 		case in && !f.committed:
 			f.joined++
 			f.lastJoin = now
+			f.returned()
 		case !in && f.committed:
 			f.left++
 			f.lastLeft = now
@@ -139,6 +145,10 @@ func (l *Leader) commit(why Reason, pe model.PartitionEpoch, isr []model.BrokerI
 			}
 			if why == ReasonISRMetadata {
 				f.lastLeftCause = ReasonISRMetadata
+				_, f.leftCauses = l.absent(f, l.brokers.BrokerStatus(f.id))
+				for _, c := range f.leftCauses {
+					causes = withCause(causes, c)
+				}
 			}
 		}
 	}
@@ -148,12 +158,24 @@ func (l *Leader) commit(why Reason, pe model.PartitionEpoch, isr []model.BrokerI
 	var eff Effects
 	if changed || why == ReasonISRCommitted {
 		e := l.evidence(why, nil, now)
-		e.ISR, e.MinISR = l.isr.CommittedISR(), l.EffectiveMinISR()
+		e.ISR, e.MinISR, e.Causes = l.isr.CommittedISR(), l.EffectiveMinISR(), causes
 		eff.Evidence = append(eff.Evidence, e)
 	}
 	eff.add(l.advanceBy(by, now))
 	eff.add(l.Reconsider(now))
 	return eff
+}
+
+// gone is the evidence of the replicas that a reassignment took away.
+func (l *Leader) gone(a Assignment, now time.Time) (out []Evidence) {
+	for i := range l.followers {
+		if f := &l.followers[i]; !slices.Contains(a.Replicas, f.id) {
+			e := l.evidence(ReasonRemoved, f, now)
+			e.Causes = []Cause{CauseAdminRemoved}
+			out = append(out, e)
+		}
+	}
+	return out
 }
 
 // ISRRejected takes the controller's refusal of a proposal, or the failure to
@@ -175,7 +197,8 @@ func (l *Leader) ISRRejected(proposal uint64, why Refusal, now time.Time) Effect
 	if s, ok := l.isr.(PendingExpand); ok {
 		if f := l.find(s.Adding); f != nil {
 			f.notBefore = now.Add(expandBackoff)
-			e.Broker, e.Position = f.id, f.leo
+			e.Broker, e.Position, e.Causes = f.id, f.leo, []Cause{CauseISRUpdateRejected}
+			f.rejectedAt = now
 		}
 	}
 	l.setISR(Committed{ISR: l.isr.CommittedISR()})
@@ -194,17 +217,24 @@ func (l *Leader) Update(a Assignment, now time.Time) Effects {
 		return Effects{}
 	}
 	if a.PartitionEpoch == l.pe {
+		l.removing, l.dead = a.Removing, a.Dead
 		if slices.Equal(a.Replicas, l.replicas) {
 			return Effects{}
 		}
 		// The answer to AlterPartition came first and said nothing of the
 		// replicas: it completed a reassignment.
+		eff := Effects{Evidence: l.gone(a, now)}
 		l.assign(a.Replicas)
 		l.setISR(l.isr)
-		return l.advance(now)
+		eff.add(l.advance(now))
+		return eff
 	}
+	gone := l.gone(a, now)
 	l.assign(a.Replicas)
-	return l.commit(ReasonISRMetadata, a.PartitionEpoch, a.ISR, now)
+	l.removing, l.dead = a.Removing, a.Dead
+	eff := l.commit(ReasonISRMetadata, a.PartitionEpoch, a.ISR, now)
+	eff.Evidence = append(gone, eff.Evidence...)
+	return eff
 }
 
 // Configure takes new values of min.insync.replicas and replica.lag.time.max.ms.

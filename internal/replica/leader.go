@@ -29,6 +29,8 @@ type BrokerStatus struct {
 	// Eligible means registered, unfenced and not in controlled shutdown: only
 	// such a broker may join an ISR (KIP-841).
 	Eligible bool
+	// ShuttingDown means that it is registered and leaves in order.
+	ShuttingDown bool
 }
 
 // Brokers answers from the current metadata image. One answer is one snapshot.
@@ -55,6 +57,9 @@ type Assignment struct {
 	Replicas       []model.BrokerID // in order of preference, including those being added or removed
 	ISR            []model.BrokerID
 	PartitionEpoch model.PartitionEpoch
+	// Removing are the replicas that a reassignment takes away, Dead those whose log
+	// directory is offline. Both only explain; no rule depends on them.
+	Removing, Dead []model.BrokerID
 }
 
 // LeaderOptions make a Leader.
@@ -99,6 +104,8 @@ type Leader struct {
 	proposals  uint64
 	underMin   bool // last reported, for evidence at the edges
 	limited    []model.BrokerID
+	removing   []model.BrokerID // as in Assignment
+	dead       []model.BrokerID
 	marks      []ackMark // acks=all appends above hw, by end
 	acks       []Ack     // memory of Effects.Acks
 }
@@ -122,8 +129,7 @@ type follower struct {
 	lastLeftCause Reason
 	meter         meter     // how fast it moves, for Condition
 	withheld      time.Time // when the quota kept records from it last
-	servedAt      time.Time // when records were read for it last
-	report        Report    // of its last fetch
+	seen
 }
 
 // NewLeader begins a leadership. Members of the ISR get a fresh grace period
@@ -140,11 +146,13 @@ func NewLeader(o LeaderOptions, now time.Time) (*Leader, Effects) {
 		l.marks = o.Previous.marks
 	}
 	l.assign(o.Assignment.Replicas)
+	l.removing, l.dead = o.Assignment.Removing, o.Assignment.Dead
 	l.setISR(Committed{ISR: slices.Clone(o.Assignment.ISR)})
 	for i := range l.followers {
 		f := &l.followers[i]
 		f.lastCaughtUp, f.notBefore = time.Time{}, time.Time{}
 		f.joined, f.left = 0, 0
+		f.lastLeft, f.pairs = time.Time{}, [flapPairs]time.Time{}
 		if f.committed {
 			f.lastCaughtUp = now
 		}
@@ -283,16 +291,23 @@ func (f *follower) fetched(from ReplicaFetch, leo model.Offset, now time.Time) {
 	switch {
 	case from.Offset >= leo:
 		f.lastCaughtUp = latest(f.lastCaughtUp, now)
+		f.lostAt = time.Time{}
 	case f.lastFetchLEO != model.NoOffset && from.Offset >= f.lastFetchLEO:
 		f.lastCaughtUp = latest(f.lastCaughtUp, f.lastFetch)
 	}
-	if from.Offset > f.leo {
-		f.lastAdvance = now
+	switch {
+	case from.Offset > f.leo:
+		f.lastAdvance, f.sameOffset = now, 0
+	case from.Offset < f.leo:
+		f.lostAt, f.lostFrom, f.lostTo = now, f.leo, from.Offset
+	case from.Offset < leo:
+		f.sameOffset++
 	}
+	f.report, f.trouble = from.Report, Trouble{}
+	f.round(from.Offset > f.leo, now)
 	f.lastFetchLEO = max(f.lastFetchLEO, leo)
 	f.lastFetch = now
 	f.leo, f.logStart, f.brokerEpoch = from.Offset, from.LogStart, from.Epoch
-	f.report = from.Report
 	f.meter.saw(f.leo, leo, now)
 }
 

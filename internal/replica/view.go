@@ -94,7 +94,7 @@ func (l *Leader) Followers(seen SessionTimes, now time.Time) []FollowerView {
 			Eligible: f.eligible(l.brokers.BrokerStatus(f.id)), CaughtUp: l.caughtUp(f, now),
 			LastFetch: last, LastCaughtUp: caught, LastAdvance: f.lastAdvance,
 			Joined: f.joined, Left: f.left, LastJoin: f.lastJoin, LastLeft: f.lastLeft, LeftBecause: f.lastLeftCause,
-			Condition: l.condition(f, last, now),
+			Condition: l.condition(f, seen, now),
 		})
 	}
 	return out

@@ -83,7 +83,8 @@ type Session struct {
 
 	Serve     sync.Mutex // held while a request or a completion is at work
 	lastFetch atomic.Int64
-	epoch     int32 // next expected; owned by the holder of Serve
+	link      atomic.Pointer[Link] // nil: none yet
+	epoch     int32                // next expected; owned by the holder of Serve
 	entries   map[Key]*Entry
 	order     []*Entry // for full passes: in the order of the request
 
