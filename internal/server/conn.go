@@ -31,6 +31,9 @@ const (
 	readMax   = 256 << 10 // largest buffer for the sake of more bytes per read
 	keepLarge = 4 << 20   // largest buffer taken because the last frame needed it
 	slab      = 16        // requests allocated at once
+	// gatherMax bounds the bytes of requests that are handled before Drained
+	// although more can be read.
+	gatherMax = 256 << 10
 )
 
 // Conn is one client connection.
@@ -56,6 +59,7 @@ type Conn struct {
 	mem      []byte  // all memory of buf
 	r, w     int     // mem[r:w] is received and not handled
 	want     int     // size of the next buffer
+	gathered int     // bytes of requests handled since Drained
 	slack    int     // idle periods in a row that used less than half of it
 	large    int     // bytes counted in Server.large
 	requests []Request
@@ -115,6 +119,9 @@ func (c *Conn) Close(reason error) {
 // serve reads and handles requests until the connection ends.
 func (c *Conn) serve() {
 	err := c.readLoop()
+	if c.gathered > 0 {
+		c.drained()
+	}
 	if c.srv.stopping() {
 		c.settle()
 		err = ErrShutdown
@@ -130,7 +137,7 @@ func (c *Conn) readLoop() error {
 				return err
 			}
 		}
-		n, err := c.sock.read(c.room, c.idle)
+		n, err := c.receive()
 		if err != nil {
 			return err
 		}
@@ -149,9 +156,28 @@ func (c *Conn) readLoop() error {
 	}
 }
 
+// receive reads. While more is there at once, the requests before it wait with
+// what they caused: a peer that sends several requests, in one write each,
+// costs one wake-up of whoever waits for them. // invariant 4
+func (c *Conn) receive() (int, error) {
+	if c.gathered > 0 {
+		n, err := 0, errAgain
+		if c.gathered < gatherMax {
+			n, err = c.sock.tryRead(c.room)
+		}
+		if n > 0 {
+			return n, nil
+		}
+		c.drained()
+		if err != errAgain {
+			return 0, err
+		}
+	}
+	return c.sock.read(c.room, c.idle)
+}
+
 // handleFrames handles every whole frame of the buffer.
 func (c *Conn) handleFrames(now time.Time) error {
-	handled := false
 	c.busy = 0
 	for c.w-c.r >= 4 {
 		size := int(int32(binary.BigEndian.Uint32(c.mem[c.r:])))
@@ -171,14 +197,11 @@ func (c *Conn) handleFrames(now time.Time) error {
 		}
 		frame := c.mem[c.r+4 : c.r+4+size : c.r+4+size]
 		c.r += 4 + size
-		handled = true
+		c.gathered += 4 + size
 		if err := c.handle(frame, now); err != nil {
 			c.drained()
 			return err
 		}
-	}
-	if handled {
-		c.drained()
 	}
 	c.compact()
 	return nil
@@ -219,6 +242,7 @@ func (c *Conn) handle(frame []byte, now time.Time) error {
 
 // drained lets the handler perform what it gathered and sends all answers.
 func (c *Conn) drained() {
+	c.gathered = 0
 	o := &c.out
 	o.mu.Lock()
 	o.mu.drained = true

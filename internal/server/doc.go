@@ -7,7 +7,8 @@
 // # How a connection runs
 //
 // One goroutine per connection reads what is there, calls Handler.Handle for
-// every whole frame and then Handler.Drained once. Answers may come from any
+// every whole frame and, when nothing is left to read or after 256 KiB,
+// Handler.Drained once. Answers may come from any
 // goroutine and in any order. Each is put into its place; what has become
 // sendable is sent by whoever completed it, without waiting: what the socket
 // does not take at once is left to the connection's writer goroutine, which

@@ -6,14 +6,16 @@ import (
 	"syscall"
 )
 
-// errAgain means that the socket takes no more without waiting.
-var errAgain = errors.New("socket buffer is full")
+// errAgain means that the socket takes or has no more without waiting.
+var errAgain = errors.New("the socket would block")
 
 // socket is what a connection needs of the network.
 type socket interface {
 	// read waits for bytes. room is asked for memory when there is something to
 	// read, idle is called before waiting.
 	read(room func() []byte, idle func()) (int, error)
+	// tryRead is read that doesn't wait: errAgain if there is nothing.
+	tryRead(room func() []byte) (int, error)
 	// write sends p. It waits only if told so; otherwise errAgain. more tells
 	// that further bytes follow at once.
 	write(p []byte, more, wait bool) (int, error)
@@ -30,6 +32,8 @@ type plainSocket struct{ nc net.Conn }
 func (s plainSocket) sendfile() bool { return false }
 
 func (s plainSocket) read(room func() []byte, _ func()) (int, error) { return s.nc.Read(room()) }
+
+func (s plainSocket) tryRead(func() []byte) (int, error) { return 0, errAgain }
 
 func (s plainSocket) write(p []byte, _, wait bool) (int, error) {
 	if !wait {

@@ -28,7 +28,7 @@ type rawSocket struct {
 	r   struct { // of the reader goroutine
 		step func(fd uintptr) bool
 		room func() []byte
-		idle func()
+		idle func() // nil: don't wait
 		n    int
 		err  error
 	}
@@ -53,6 +53,8 @@ func (s *rawSocket) read(room func() []byte, idle func()) (int, error) {
 	return s.r.n, s.r.err
 }
 
+func (s *rawSocket) tryRead(room func() []byte) (int, error) { return s.read(room, nil) }
+
 func (s *rawSocket) readStep(fd uintptr) bool {
 	for {
 		s.r.n, s.r.err = unix.Read(int(fd), s.r.room())
@@ -60,6 +62,10 @@ func (s *rawSocket) readStep(fd uintptr) bool {
 		case unix.EINTR:
 			continue
 		case unix.EAGAIN:
+			if s.r.idle == nil {
+				s.r.n, s.r.err = 0, errAgain
+				return true
+			}
 			s.r.idle()
 			return false
 		}
