@@ -18,11 +18,11 @@ import (
 
 // own are the packages whose tests have to notice what the simulator doesn't.
 // The package of the mutated file comes first.
-var own = []string{"replica", "partition", "commitlog", "controller", "producer", "fetcher", "broker"}
+var own = []string{"replica", "partition", "commitlog", "controller", "producer", "fetcher", "broker", "api"}
 
 const (
 	simulator = "sim"
-	patience  = 150 * time.Second // for one run of a package's tests
+	patience  = 5 * time.Minute // for one run of a package's tests
 )
 
 // bench is a copy of the repository in which one file at a time is wrong.

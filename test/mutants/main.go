@@ -70,7 +70,7 @@ func run(ctx context.Context, only string, seeds int, md string) error {
 			v.by = "**nothing**"
 		}
 		fmt.Fprintf(os.Stderr, "%d/%d %s: %s: %s\n", i+1, len(chosen), m.name, v.by, v.event)
-		fmt.Fprintf(&out, "| %s | %s | %s | %s |\n", m.name, m.rule, v.by, cell(v.event))
+		fmt.Fprintf(&out, "| %s%s | %s | %s | %s |\n", m.name, map[bool]string{true: " †"}[m.late], m.rule, v.by, cell(v.event))
 	}
 	fmt.Print(out.String())
 	if md != "" {

@@ -16,6 +16,7 @@ type mutation struct {
 	name    string
 	file    string // slash-separated, from the root of the repository
 	rule    string // the rule that it breaks
+	late    bool   // chosen after the tests were written
 	find    string // in file exactly once
 	replace string
 }
@@ -48,6 +49,8 @@ func parseTable(text string) ([]mutation, error) {
 			all[last].file = rest
 		case word == "rule":
 			all[last].rule = rest
+		case line == "late":
+			all[last].late = true
 		default:
 			return nil, fmt.Errorf("line %d: %q", i+1, line)
 		}
