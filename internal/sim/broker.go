@@ -26,12 +26,14 @@ const (
 type broker struct {
 	node
 	w  *World
-	fs *vfs.Mem
+	fs *vfs.Mem // what the disk holds
+	io vfs.FS   // the same, as far as it works
 
 	// On disk, or as good as.
 	dir      model.DirectoryID
 	observed strictObserver // its quorum-state
-	lossy    bool           // lost data since it was last registered: no complete candidate
+	disk     disk
+	lossy    bool // lost data since it was last registered: no complete candidate
 
 	// Of one process life.
 	incarnation model.UUID
@@ -45,6 +47,7 @@ type broker struct {
 	loader      *metadata.Loader
 	img         *metadata.Image // published: what roles are made from
 	published   bool
+	recovering  bool // it has not opened its logs yet
 	fenced      bool
 	stopping    bool
 	asksMeta    int // controller asked last
@@ -66,7 +69,8 @@ func newBroker(w *World, id int) *broker {
 		node: node{id: id, name: fmt.Sprintf("b%d", id)}, w: w, fs: vfs.NewMem(), dir: w.newID(),
 		previous: model.NoBrokerEpoch, purgatory: purgatory.New(1 << 20), lastEnds: map[model.TopicPartition]model.Offset{},
 	}
-	b.observed.self = id
+	b.observed.self, b.disk.w = id, w
+	b.skew = w.rng.Int64N(2*w.cfg.Skew+1) - w.cfg.Skew
 	return b
 }
 
@@ -76,10 +80,12 @@ func (b *broker) start() {
 	w := b.w
 	b.up, b.life = true, b.life+1
 	b.incarnation, b.epoch = w.newID(), model.NoBrokerEpoch
+	b.io, b.disk.failed = vfs.NewFaulty(b.fs, b.disk.inject), nil
 	b.files = commitlog.NewFiles(openFileMax)
 	b.hosted, b.loops, b.sessions, b.parked = nil, map[int]*fetchLoop{}, map[int]*leaderSession{}, nil
 	b.published, b.fenced, b.stopping, b.img = false, true, false, metadata.Empty()
 	b.alters = alterQueue{b: b}
+	b.recovering = true
 	b.readDisk()
 
 	o := b.observed // a new life forgets the high watermark
@@ -99,21 +105,14 @@ func (b *broker) start() {
 }
 
 func (b *broker) readDisk() {
+	b.trouble("make directory", b.io.MkdirAll(logDir))
+	b.trouble("make directory", b.io.SyncDir("/"))
 	var err error
-	if err = b.fs.MkdirAll(logDir); err != nil {
-		b.w.fail("%s: %v", b.name, err)
-	}
-	if err = b.fs.SyncDir("/"); err != nil {
-		b.w.fail("%s: %v", b.name, err)
-	}
-	if b.previous, b.clean, err = commitlog.ReadCleanShutdown(b.fs, logDir); err != nil {
-		b.w.fail("%s: %v", b.name, err)
-	}
+	b.previous, b.clean, err = commitlog.ReadCleanShutdown(b.io, logDir)
+	b.trouble("clean shutdown", err)
 	read := func(name string) map[model.TopicPartition]model.Offset {
-		m, err := commitlog.ReadCheckpoint(b.fs, logDir+"/"+name)
-		if err != nil {
-			b.w.fail("%s: %v", b.name, err)
-		}
+		m, err := commitlog.ReadCheckpoint(b.io, logDir+"/"+name)
+		b.trouble(name, err)
 		return m
 	}
 	b.marks = read(commitlog.HighWatermarkCheckpoint)
@@ -134,7 +133,9 @@ func (b *broker) die(percent int) {
 			b.lastEnds[h.tp] = h.p.Log().Flushed()
 		}
 	}
-	b.fs = b.fs.CrashClone(percent, b.w.rng.Uint64())
+	if percent < 100 { // the machine has lost its memory, not only a process its life
+		b.fs = b.fs.CrashClone(percent, b.w.rng.Uint64())
+	}
 	b.end()
 	if b.w.cfg.Hints && !b.w.chance(20) {
 		id := model.BrokerID(b.id)
@@ -165,16 +166,15 @@ func (b *broker) closeCleanly() {
 	b.checkpoint()
 	for _, h := range b.hosted {
 		b.lastEnds[h.tp] = h.p.Log().End()
-		if err := h.p.Close(true); err != nil {
-			b.w.fail("%s: close %s: %v", b.name, h.tp, err)
+		if b.trouble("close", h.p.Close(true)) {
+			return
 		}
 	}
 	b.checkpoint()
-	if err := commitlog.WriteCleanShutdown(b.fs, logDir, b.epoch); err != nil {
-		b.w.fail("%s: %v", b.name, err)
+	if b.disk.failed != nil || b.trouble("clean shutdown", commitlog.WriteCleanShutdown(b.io, logDir, b.epoch)) {
+		return
 	}
 	b.observed = *b.strict
-	b.fs = b.fs.CrashClone(100, 0) // no file stays open
 	b.end()
 	b.w.after(b.w.upTo(2*second), nil, "restart", func() { b.restart() })
 }
@@ -203,13 +203,13 @@ func (b *broker) checkpoint() {
 		{commitlog.HighWatermarkCheckpoint, hws}, {commitlog.LogStartCheckpoint, starts},
 		{commitlog.RecoveryPointCheckpoint, points},
 	} {
-		if err := commitlog.WriteCheckpoint(b.fs, logDir+"/"+f.name, f.m); err != nil {
-			b.w.fail("%s: %v", b.name, err)
+		if b.trouble(f.name, commitlog.WriteCheckpoint(b.io, logDir+"/"+f.name, f.m)) {
+			return
 		}
 	}
 	for _, h := range b.hosted {
-		if _, err := h.p.Log().RemoveDeleted(b.w.time()); err != nil && !errors.Is(err, commitlog.ErrClosed) {
-			b.w.fail("%s: %v", b.name, err)
+		if _, err := h.p.Log().RemoveDeleted(b.time()); !errors.Is(err, commitlog.ErrClosed) {
+			b.trouble("remove deleted files", err)
 		}
 	}
 }
@@ -225,6 +225,8 @@ func (b *broker) offsets() (hws, starts, points map[model.TopicPartition]model.O
 	}
 	return hws, starts, points
 }
+
+func (b *broker) time() time.Time { return b.w.time(&b.node) }
 
 // tick looks for followers that lag.
 func (b *broker) tick() {

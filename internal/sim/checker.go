@@ -87,6 +87,9 @@ func (c *checker) replica(h *hosted) {
 	w, l := c.w, c.ledger(h.tp)
 	hw, end, start := h.p.HighWatermark(), h.p.Log().End(), h.p.LogStart()
 	leads, epoch := h.p.Leads()
+	if h.b.disk.failed != nil && !leads { // broken off in the middle, and offline
+		return
+	}
 	if start > hw || hw > end || h.p.LastStable() > hw {
 		w.fail("%s %s: log start %d, last stable %d, high watermark %d, log end %d",
 			h.b.name, h.tp, start, h.p.LastStable(), hw, end)
@@ -145,6 +148,8 @@ func (c *checker) verify(h *hosted, l *ledger, to model.Offset, leads bool) {
 
 // scan reads the batches of a replica in [from, to).
 func (c *checker) scan(h *hosted, from, to model.Offset, fn func(record.Batch) error) error {
+	h.b.disk.aside = true
+	defer func() { h.b.disk.aside = false }()
 	for from < to {
 		sl, err := h.p.Log().Read(from, h.p.Log().End(), 16<<10, true)
 		if err != nil {
@@ -272,7 +277,7 @@ func (c *checker) metadata(before *metadata.Image, u metadata.Update) {
 	for _, t := range changed {
 		for _, d := range t.Partitions {
 			tp := model.TopicPartition{Topic: t.New.Name, Partition: d.Index}
-			if err := checkSets(img, d.New); err != nil {
+			if err := checkSets(img, d.New, c.w.cfg.MinISR); err != nil {
 				c.w.fail("%s: %v: %+v", tp, err, *d.New)
 			}
 			if d.Old != nil {
@@ -288,7 +293,7 @@ func (c *checker) metadata(before *metadata.Image, u metadata.Update) {
 	}
 }
 
-func checkSets(img *metadata.Image, p *metadata.Partition) error {
+func checkSets(img *metadata.Image, p *metadata.Partition, minISR int) error {
 	for _, id := range p.ISR {
 		if !slices.Contains(p.Replicas, id) {
 			return fmt.Errorf("ISR member %d is no replica", id)
@@ -304,6 +309,12 @@ func checkSets(img *metadata.Image, p *metadata.Partition) error {
 		if !slices.Contains(p.Replicas, id) {
 			return fmt.Errorf("ELR member %d is no replica", id)
 		}
+	}
+	if len(p.ELR) > 0 && len(p.ISR) >= min(minISR, len(p.Replicas)) {
+		return fmt.Errorf("ELR %v beside an ISR that is large enough", p.ELR)
+	}
+	if len(p.ISR) == 0 && p.Leader != model.NoBroker {
+		return fmt.Errorf("leader %d of an empty ISR", p.Leader)
 	}
 	if p.Leader != model.NoBroker && !slices.Contains(p.ISR, p.Leader) {
 		return fmt.Errorf("leader %d is not in the ISR", p.Leader)
@@ -322,6 +333,10 @@ func (c *checker) change(tp model.TopicPartition, o, n *metadata.Partition) {
 		w.fail("SingleLeaderPerEpoch: %s: leader %d after %d in epoch %d", tp, n.Leader, o.Leader, n.LeaderEpoch)
 	}
 	c.holders(c.ledger(tp), n.ISR, "ISR commits without a complete copy")
+	c.holders(c.ledger(tp), n.ELR, "ELR without a complete copy")
+	if n.Leader != model.NoBroker && n.Leader != o.Leader && n.PartitionEpoch == o.PartitionEpoch+1 { // one change
+		c.elected(tp, o, n)
+	}
 	switch {
 	case len(n.ISR) < len(o.ISR):
 		w.rare.hit(ISRShrunk)
@@ -341,6 +356,23 @@ func (c *checker) change(tp model.TopicPartition, o, n *metadata.Partition) {
 			w.rare.hit(ElectionDuringExpansion)
 		}
 		w.rare.hit(ZombieLeader)
+	}
+}
+
+// elected checks where a leader comes from (I10): the ISR, or what its change adds
+// to that, or when that is empty the ELR. Who led last when both are empty may have
+// lost something, and has to recover first.
+func (c *checker) elected(tp model.TopicPartition, o, n *metadata.Partition) {
+	w := c.w
+	switch {
+	case slices.Contains(o.ISR, n.Leader):
+	case n.Recovery != metadata.Recovering && slices.Contains(o.ELR, n.Leader):
+		w.rare.hit(ELRElected)
+	case n.Recovery != metadata.Recovering && len(n.ISR) > 1: // added by the change that ends a reassignment
+	case n.Recovery == metadata.Recovering && w.cfg.ELR && slices.Equal(o.LastKnownELR, []model.BrokerID{n.Leader}):
+		w.rare.hit(LastKnownElected)
+	default:
+		w.fail("LeaderFromISR: %s: %d was elected, isr %v, elr %v, last known %v", tp, n.Leader, o.ISR, o.ELR, o.LastKnownELR)
 	}
 }
 

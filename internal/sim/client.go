@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"tidemark/internal/controller"
 	"tidemark/internal/model"
@@ -37,7 +38,7 @@ func (c *clients) createTopic() {
 		return
 	}
 	req := &controller.CreateTopics{Topics: []controller.NewTopic{{
-		Name: topic, Partitions: int32(w.cfg.Partitions), ReplicationFactor: 3,
+		Name: topic, Partitions: int32(w.cfg.Partitions), ReplicationFactor: 3, Configs: w.topicConfigs(),
 	}}}
 	c.ask("create topics", req, func(resp any, err error) {
 		if w.quorum.image().Topics.ByName[topic] == nil {
@@ -58,6 +59,11 @@ func (c *clients) ask(kind string, req any, done func(resp any, err error)) {
 	c.w.call(&c.admin, &l.node, toController, kind, c.w.cfg.Timeout, func(reply func(any)) {
 		l.submit(req, func(resp any, _ error) { reply(resp) })
 	}, done)
+}
+
+func (w *World) topicConfigs() []controller.ConfigEntry {
+	minISR := strconv.Itoa(w.cfg.MinISR)
+	return []controller.ConfigEntry{{Name: "min.insync.replicas", Value: &minISR}}
 }
 
 func (c *clients) begin() {
@@ -108,6 +114,7 @@ type producerClient struct {
 	seq   int32
 	sent  int
 	known bool       // the first batch was acknowledged
+	by    purpose    // connection in use
 	queue []*sending // not acknowledged, oldest first
 }
 
@@ -121,7 +128,7 @@ type sending struct {
 }
 
 func newProducer(w *World, id int, tp model.TopicPartition, acks int16, pid model.ProducerID) *producerClient {
-	return &producerClient{node: node{id: id, name: fmt.Sprintf("p%d", id), up: true}, w: w, tp: tp, acks: acks, pid: pid}
+	return &producerClient{node: node{id: id, name: fmt.Sprintf("p%d", id), up: true}, w: w, tp: tp, acks: acks, pid: pid, by: fromClient}
 }
 
 const inFlightMax = 5
@@ -152,7 +159,7 @@ func (p *producerClient) make() {
 		var value [12]byte
 		binary.BigEndian.PutUint32(value[:], uint32(p.id))
 		binary.BigEndian.PutUint64(value[4:], uint64(p.seq)+uint64(i))
-		b.Add(p.w.time().UnixMilli(), nil, value[:])
+		b.Add(p.w.time(&p.node).UnixMilli(), nil, value[:])
 	}
 	p.queue = append(p.queue, &sending{seq: p.seq, batch: b.Build()})
 	p.seq += int32(count)
@@ -182,7 +189,12 @@ func (p *producerClient) send(s *sending, to *broker) {
 	s.out, s.again = true, s.again || s.tried
 	s.tried = true
 	w := p.w
-	w.call(&p.node, &to.node, fromClient, "produce", w.cfg.Timeout+w.cfg.Timeout/2,
+	if p.pid != model.NoProducerID && w.chance(w.cfg.Copies) {
+		w.call(&p.node, &to.node, fromClientAgain-p.by+fromClient, "produce copy", w.cfg.Timeout,
+			func(reply func(any)) { w.rare.hit(DuplicateSent); to.produce(p.tp, s.batch, p.acks, reply) },
+			func(any, error) {})
+	}
+	w.call(&p.node, &to.node, p.by, "produce", w.cfg.Timeout+w.cfg.Timeout/2,
 		func(reply func(any)) { to.produce(p.tp, s.batch, p.acks, reply) },
 		func(resp any, err error) {
 			s.out = false
@@ -204,6 +216,8 @@ func (p *producerClient) answered(s *sending, err error, r produced) {
 	switch {
 	case err == nil:
 		s.done, p.known = true, true
+	case errors.Is(err, errTimeout): // a new connection, which may overtake what is still on its way
+		p.by = fromClientAgain - p.by + fromClient
 	case errors.Is(err, producer.ErrOutOfOrderSequence):
 		p.outOfOrder(s, err, r)
 	case errors.Is(err, partition.ErrNotEnoughReplicas):
@@ -341,7 +355,8 @@ func (b *broker) consume(k *consumerClient, asks bool) (c consumed) {
 	if n := res.Slice.Len(); n > 0 {
 		c.records = make([]byte, n)
 		if _, err := res.Slice.ReadInto(c.records); err != nil {
-			b.w.fail("%s: read %s: %v", b.name, k.tp, err)
+			b.trouble("read", err)
+			c.records = nil
 		}
 	}
 	res.Slice.Release()

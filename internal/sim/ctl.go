@@ -3,6 +3,7 @@ package sim
 import (
 	"encoding/binary"
 	"fmt"
+	"time"
 
 	"tidemark/internal/controller"
 	"tidemark/internal/metadata"
@@ -50,6 +51,9 @@ func (c *ctl) coreConfig() controller.Config {
 	cfg.SessionTimeout = dur(c.w.cfg.Session)
 	cfg.RebalanceInterval = dur(c.w.cfg.Rebalance)
 	cfg.NoOpInterval = dur(5 * second)
+	if c.w.cfg.ELR {
+		cfg.Features[metadata.ELRVersionFeature] = 1
+	}
 	return cfg
 }
 
@@ -101,7 +105,7 @@ func (c *ctl) elected(epoch model.LeaderEpoch) {
 	c.knownEpoch, c.knownLeader = epoch, c.id
 	c.catchUp()
 	recs := []metadata.Control{&metadata.LeaderChange{LeaderID: model.BrokerID(c.id)}}
-	c.q.propose(c, epoch, metadata.ControlBatch(recs, c.w.time().UnixMilli()), func() { c.activate(epoch) })
+	c.q.propose(c, epoch, metadata.ControlBatch(recs, c.time().UnixMilli()), func() { c.activate(epoch) })
 }
 
 func (c *ctl) activate(epoch model.LeaderEpoch) {
@@ -147,14 +151,16 @@ func (c *ctl) tick() {
 			c.q.leader = nil
 		}
 	}
-	if c.term > 0 && !c.inFlight && !c.w.time().Before(c.core.NextTick()) {
+	if c.term > 0 && !c.inFlight && !c.time().Before(c.core.NextTick()) {
 		c.propose(c.core.Tick(c.env(0)))
 	}
 }
 
+func (c *ctl) time() time.Time { return c.w.time(&c.node) }
+
 func (c *ctl) env(after int) controller.Env {
 	return controller.Env{
-		Now: c.w.time(), NextOffset: c.loader.Image().Offset + 1 + model.Offset(after),
+		Now: c.time(), NextOffset: c.loader.Image().Offset + 1 + model.Offset(after),
 		NewID: c.w.newID, Rand: c.w.rng.Uint64,
 	}
 }
@@ -174,7 +180,7 @@ func (c *ctl) submit(req any, done func(resp any, err error)) {
 		return
 	}
 	if h, ok := req.(*controller.BrokerHeartbeat); ok {
-		c.core.Touch(h.Broker, h.Epoch, c.w.time())
+		c.core.Touch(h.Broker, h.Epoch, c.time())
 	}
 	c.queue = append(c.queue, &ask{req: req, done: done})
 	c.decide()
@@ -209,7 +215,7 @@ func (c *ctl) propose(recs []metadata.Record) {
 	level := c.core.View().MetadataVersion()
 	c.inFlight = true
 	term := c.term
-	c.q.propose(c, term, metadata.DataBatch(recs, level, c.w.time().UnixMilli()), func() {
+	c.q.propose(c, term, metadata.DataBatch(recs, level, c.time().UnixMilli()), func() {
 		if c.term != term {
 			return
 		}

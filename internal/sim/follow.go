@@ -171,8 +171,10 @@ func (b *broker) take(l *fetchLoop, a *partitionAnswer) {
 		})
 		b.flush(h)
 	}
-	if err != nil {
-		b.w.fail("%s: follow %s: %v", b.name, h.tp, err)
+	if errors.Is(err, partition.ErrNoSpace) {
+		b.delay(h)
+	} else {
+		b.trouble("follow", err)
 	}
 	b.perform(h)
 }
@@ -225,9 +227,7 @@ func (b *broker) outOfRange(l *fetchLoop, h *hosted, sent partitionAsk) {
 				b.w.rare.hit(OutOfRangeReset)
 				err = h.p.RestartAt(sent.at.Epoch, d.Offset)
 			}
-			if err != nil {
-				b.w.fail("%s: %s: %v", b.name, h.tp, err)
-			}
+			b.trouble("reset", err)
 			b.flush(h)
 			b.perform(h)
 			b.kickLoops()

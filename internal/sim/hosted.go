@@ -50,28 +50,22 @@ func (b *broker) settings() partition.Settings {
 // open makes the replica of a partition from what the disk has.
 func (b *broker) open(tp model.TopicPartition, id model.TopicID) *hosted {
 	dir := fmt.Sprintf("%s/%s", logDir, tp)
-	if have, ok, err := commitlog.ReadPartitionMetadata(b.fs, dir); err == nil && ok && have != id {
-		if err := b.fs.RemoveAll(dir); err != nil { // a stray of a topic of the same name
-			b.w.fail("%s: %v", b.name, err)
-		}
+	if have, ok, err := commitlog.ReadPartitionMetadata(b.io, dir); err == nil && ok && have != id {
+		b.trouble("remove a stray", b.io.RemoveAll(dir)) // of a topic of the same name
 	}
 	o := commitlog.DefaultConfig()
 	o.SegmentBytes, o.IndexInterval, o.IndexMaxBytes = b.w.cfg.SegmentBytes, 64, 4096
 	o.FileDeleteDelay = 0
 	p, err := partition.Open(partition.Options{
 		TP: tp, TopicID: id, Self: model.BrokerID(b.id), Settings: b.settings(), HighWatermark: b.marks[tp],
-		Now: b.w.time, Brokers: b, Sender: &b.alters, Storage: b,
+		Now: b.time, Brokers: b, Sender: &b.alters, Storage: b, Space: &b.disk,
 		LogOptions: commitlog.Options{
-			FS: b.fs, Dir: dir, Config: o, LogStart: b.starts[tp], RecoveryPoint: b.points[tp], Clean: b.clean,
-			Now: b.w.time, Files: b.files,
+			FS: b.io, Dir: dir, Config: o, LogStart: b.starts[tp], RecoveryPoint: b.points[tp], Clean: b.clean,
+			Now: b.time, Files: b.files,
 		},
 	})
-	if err != nil {
-		b.w.fail("%s: open %s: %v", b.name, tp, err)
+	if b.trouble("open", err) || b.trouble("partition.metadata", commitlog.WritePartitionMetadata(b.io, dir, id)) {
 		return nil
-	}
-	if err := commitlog.WritePartitionMetadata(b.fs, dir, id); err != nil {
-		b.w.fail("%s: %v", b.name, err)
 	}
 	h := &hosted{b: b, tp: tp, id: id, p: p, leader: model.NoBroker, epoch: model.NoLeaderEpoch, lastLead: model.NoLeaderEpoch}
 	h.lastEnd, h.rebuilt = p.Log().End(), p.Log().End()
@@ -84,9 +78,13 @@ func (b *broker) open(tp model.TopicPartition, id model.TopicID) *hosted {
 // applyFirst opens the logs and takes the roles that the metadata says.
 func (b *broker) applyFirst(img *metadata.Image) {
 	b.w.logf(&b.node, "takes its roles at offset %d", img.Offset)
-	b.published, b.img, b.lossy = true, img, false
+	b.img = img
 	changed, _ := metadata.Between(metadata.Empty(), img).Topics()
+	b.published = true
 	b.assign(changed)
+	if b.disk.failed == nil {
+		b.lossy, b.recovering = false, false
+	}
 }
 
 // apply takes roles from one step of the metadata.
@@ -162,9 +160,7 @@ func (b *broker) role(tp model.TopicPartition, id model.TopicID, m *metadata.Par
 		h.leader = m.Leader
 	}
 	h.epoch = m.LeaderEpoch
-	if err != nil {
-		b.w.fail("%s: role in %s: %v", b.name, tp, err)
-	}
+	b.trouble("role", err)
 	b.perform(h)
 }
 
@@ -173,9 +169,7 @@ func (b *broker) drop(h *hosted) {
 	b.w.logf(&b.node, "drops %s", h.tp)
 	h.p.Stop()
 	b.perform(h)
-	if err := h.p.Log().Delete(); err != nil {
-		b.w.fail("%s: delete %s: %v", b.name, h.tp, err)
-	}
+	b.trouble("delete", h.p.Log().Delete())
 	b.hosted = slices.DeleteFunc(b.hosted, func(x *hosted) bool { return x == h })
 	delete(b.lastEnds, h.tp)
 	delete(b.marks, h.tp)
@@ -207,8 +201,8 @@ func (b *broker) flush(h *hosted) {
 		return
 	}
 	end := h.p.Log().End()
-	if err := h.p.Log().Flush(end); err != nil {
-		b.w.fail("%s: flush %s: %v", b.name, h.tp, err)
+	if b.trouble("flush", h.p.Log().Flush(end)) {
+		return
 	}
 	h.p.Flushed(h.p.Log().Flushed())
 }
@@ -230,9 +224,7 @@ func (b *broker) flushLeader(h *hosted) {
 func (b *broker) Rolled(p *partition.Partition, upTo model.Offset) {
 	b.w.after(b.w.upTo(second), &b.node, "flush rolled", func() {
 		if h := b.find(p.TP()); h != nil && h.p == p {
-			if err := p.Log().Flush(min(upTo, p.Log().End())); err != nil {
-				b.w.fail("%s: flush: %v", b.name, err)
-			}
+			b.trouble("flush", p.Log().Flush(min(upTo, p.Log().End())))
 		}
 	})
 }
@@ -240,7 +232,5 @@ func (b *broker) Rolled(p *partition.Partition, upTo model.Offset) {
 // FlushedLowered implements partition.Storage.
 func (b *broker) FlushedLowered(*partition.Partition) { b.checkpoint() }
 
-// Failed implements partition.Storage. No disk fails here.
-func (b *broker) Failed(p *partition.Partition, err error) {
-	b.w.fail("%s: %s failed: %v", b.name, p.TP(), err)
-}
+// Failed implements partition.Storage.
+func (b *broker) Failed(_ *partition.Partition, err error) { b.trouble("partition failed", err) }

@@ -42,14 +42,14 @@ func (b *broker) serveFetch(req replicaFetch, reply func(any)) {
 	ls := b.sessions[req.session]
 	if req.session == 0 {
 		b.lastSession++
-		ls = &leaderSession{id: b.lastSession, s: session.New(model.BrokerID(req.replica), true, b.w.time())}
+		ls = &leaderSession{id: b.lastSession, s: session.New(model.BrokerID(req.replica), true, b.time())}
 		b.sessions[ls.id] = ls
 	}
 	if ls == nil {
 		reply(replicaAnswer{gone: true})
 		return
 	}
-	ls.s.Touch(b.w.time())
+	ls.s.Touch(b.time())
 	for _, tp := range req.forgot {
 		ls.forget(tp)
 	}
@@ -118,7 +118,7 @@ func (b *broker) serve(f *parkedFetch, arrived, now bool) bool {
 	}
 	for _, pa := range a.parts {
 		for _, p := range f.ls.parts {
-			if p.ask.tp == pa.tp && pa.err == nil {
+			if p.ask.tp == pa.tp && pa.err == nil && !pa.diverges {
 				p.told, p.toldFrom = pa.hw, pa.logStart
 			}
 		}
@@ -149,8 +149,9 @@ func (b *broker) servePart(f *parkedFetch, p *sessionPart, acknowledge bool) (pa
 	pa.err, pa.hw, pa.logStart, pa.diverges, pa.end = err, res.HW, res.LogStart, res.Diverging, res.Divergence
 	if n := res.Slice.Len(); n > 0 {
 		pa.records = make([]byte, n)
-		if _, err := res.Slice.ReadInto(pa.records); err != nil {
-			b.w.fail("%s: read %s: %v", b.name, pa.tp, err)
+		if _, err := res.Slice.ReadInto(pa.records); err != nil { // its disk broke
+			b.trouble("read", err)
+			pa.err, pa.records = partition.ErrStorage, nil
 		}
 	}
 	res.Slice.Release()

@@ -145,11 +145,7 @@ func (n *nemesis) strike(fault string) {
 		if fault == "bounce" {
 			down = w.upTo(300 * ms)
 		}
-		percent := 100
-		if w.cfg.FlushOnAck { // then any crash is one that must lose nothing
-			percent = []int{0, 50, 100}[w.rng.IntN(3)]
-		}
-		b.die(percent)
+		b.die(b.survives())
 		w.after(down, nil, "restart", b.restart)
 	case "clean":
 		w.rare.hit(ControlledShutdown)
@@ -189,6 +185,16 @@ func (n *nemesis) strike(fault string) {
 		n.trap = true
 	case "reassign":
 		n.reassign()
+	case "eio":
+		n.breakDisk(b, errEIO)
+	case "enospc":
+		n.breakDisk(b, errENOSPC)
+	case "full":
+		n.fillDisk(b)
+	case "blackout":
+		n.blackout()
+	case "clock":
+		n.jump(b)
 	case "elect":
 		w.clients.ask("elect", &controller.ElectLeaders{Type: controller.ElectPreferred, All: true}, func(any, error) {})
 	}
@@ -338,7 +344,7 @@ func (n *nemesis) allWell() bool {
 	}
 	img := w.quorum.image()
 	for _, b := range w.brokers {
-		if !b.up || b.paused || !b.published || b.stopping || !img.IsActive(model.BrokerID(b.id)) {
+		if !b.up || b.paused || !b.published || b.stopping || b.disk.err != nil || !img.IsActive(model.BrokerID(b.id)) {
 			return false
 		}
 	}
@@ -402,10 +408,9 @@ func (n *nemesis) deleteRecords() {
 			}
 			at := h.p.LogStart() + 1 + model.Offset(w.upTo(int64(limit-h.p.LogStart())))
 			w.logf(&b.node, "deletes records of %s before %d", h.tp, at)
-			if _, err := h.p.DeleteRecords(at); err != nil {
-				w.fail("%s: delete records: %v", b.name, err)
-			}
 			w.check.deleted(h.tp, at)
+			_, err := h.p.DeleteRecords(at)
+			b.trouble("delete records", err)
 			b.perform(h)
 			return
 		}
@@ -422,6 +427,7 @@ func (n *nemesis) healAll() {
 	w.net.calm, n.alter, n.sends = true, 0, 0
 	for _, b := range w.brokers {
 		w.resume(&b.node)
+		b.mendDisk()
 		if !b.up {
 			b.start()
 		}

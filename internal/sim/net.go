@@ -30,6 +30,7 @@ const (
 	toMetadata
 	toLeader
 	fromClient
+	fromClientAgain
 	fromConsumer
 )
 

@@ -174,7 +174,7 @@ func (q *modelQuorum) commit(p *proposal) {
 // image that a snapshot restores must equal the one that replay made.
 func (q *modelQuorum) takeSnapshot() {
 	img := q.image()
-	now := q.w.time().UnixMilli()
+	now := epoch0.UnixMilli() + q.w.now/ms
 	s := &snapshot{end: img.Offset + 1, epoch: img.Epoch, batches: metadata.WriteSnapshot(img, now, now)}
 	got, err := metadata.ReadSnapshot(s.batches, img.Offset, img.Epoch)
 	switch {

@@ -39,6 +39,14 @@ const (
 	ControlledShutdown
 	Reassigned
 	ConsumerOfFollower
+	DiskFailed
+	DiskFailedInRecovery
+	DiskFullRefused
+	Blackout
+	ClockJumped
+	ELRElected
+	LastKnownElected
+	DuplicateSent
 	events
 )
 
@@ -48,7 +56,8 @@ var eventNames = [events]string{
 	"election-during-expansion", "expansion-trapped", "leader-cut-from-controller", "fetch-fenced", "controller-failover",
 	"proposal-committed-answer-lost", "proposal-lost", "snapshot-installed", "duplicate-answered",
 	"out-of-order-retried", "under-min-isr", "isr-shrunk", "isr-expanded", "zombie-leader", "leader-epoch-skipped",
-	"registration-refused-duplicate", "controlled-shutdown", "reassigned", "consumer-of-follower",
+	"registration-refused-duplicate", "controlled-shutdown", "reassigned", "consumer-of-follower", "disk-failed",
+	"disk-failed-in-recovery", "disk-full-refused", "blackout", "clock-jumped", "elr-elected", "last-known-elected", "duplicate-sent",
 }
 
 // Rare counts rare events.

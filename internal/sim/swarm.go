@@ -32,6 +32,10 @@ type Swarm struct {
 	WeakAcks           bool // one producer uses acks=1, one acks=0
 	DeleteRecords      bool
 
+	ELR    bool  // eligible.leader.replicas.version is 1
+	Skew   int64 // of each clock, at most
+	Copies int   // percent of produce requests that are sent twice
+
 	Calm   int64    // between two faults, at most
 	Faults []string // enabled
 	Heal   int64    // when the faults end
@@ -40,6 +44,7 @@ type Swarm struct {
 var allFaults = []string{
 	"kill", "bounce", "clean", "lossy", "wipe", "pause", "cut", "one-way", "isolate", "cut-controllers",
 	"reset", "failover", "pause-controller", "lose-alter", "trap", "reassign", "elect",
+	"eio", "enospc", "full", "blackout", "clock",
 }
 
 func drawSwarm(r *rand.Rand) Swarm {
@@ -57,6 +62,7 @@ func drawSwarm(r *rand.Rand) Swarm {
 		Calm: pick(1500, 3000, 5000) * ms, Heal: 40 * second,
 	}
 	s.Heartbeat = s.Session / 4
+	s.ELR, s.Skew, s.Copies = half(), pick(0, 500*ms, 300*second), int(pick(0, 2, 10))
 	for _, f := range allFaults {
 		if r.IntN(5) < 2 {
 			s.Faults = append(s.Faults, f)
@@ -66,7 +72,7 @@ func drawSwarm(r *rand.Rand) Swarm {
 }
 
 func (s Swarm) String() string {
-	return fmt.Sprintf("brokers=%d partitions=%d min.isr=%d segment=%d flush=%v session=%dms lag=%dms slow=%d%% drop=%d/1000 faults=%v",
-		s.Brokers, s.Partitions, s.MinISR, s.SegmentBytes, s.FlushOnAck, s.Session/ms, s.LagMax/ms, s.SlowPercent,
+	return fmt.Sprintf("brokers=%d partitions=%d min.isr=%d segment=%d flush=%v elr=%v session=%dms lag=%dms slow=%d%% drop=%d/1000 faults=%v",
+		s.Brokers, s.Partitions, s.MinISR, s.SegmentBytes, s.FlushOnAck, s.ELR, s.Session/ms, s.LagMax/ms, s.SlowPercent,
 		s.DropPerMille, s.Faults)
 }

@@ -24,6 +24,7 @@ type node struct {
 	life   int // raised by every start and every crash
 	paused bool
 	held   []event // arrived while paused
+	skew   int64   // of its clock
 }
 
 // event is something that happens at a time. Without a node it happens to the
@@ -199,8 +200,8 @@ func (w *World) fail(format string, args ...any) {
 	}
 }
 
-// time is the wall clock of every node.
-func (w *World) time() time.Time { return epoch0.Add(time.Duration(w.now)) }
+// time is what a node's clock shows.
+func (w *World) time(n *node) time.Time { return epoch0.Add(time.Duration(w.now + n.skew)) }
 
 // after schedules fn for this life of n; n may be nil.
 func (w *World) after(d int64, n *node, kind string, fn func()) {

@@ -1,6 +1,10 @@
 package vfs
 
-import "io"
+import (
+	"cmp"
+	"errors"
+	"io"
+)
 
 // OpKind says which operation is about to run.
 type OpKind int8
@@ -48,6 +52,19 @@ type Op struct {
 	Off  int64
 	Len  int
 }
+
+// ShortWrite is what an injector returns to let only the first Done bytes of a
+// write reach the file.
+type ShortWrite struct {
+	Done int
+	Err  error
+}
+
+// Error implements error.
+func (s *ShortWrite) Error() string { return s.Err.Error() }
+
+// Unwrap returns what the write failed with.
+func (s *ShortWrite) Unwrap() error { return s.Err }
 
 // NewFaulty returns a view of fsys that calls inject before every operation
 // and fails the operation with the error that inject returns. inject is called
@@ -156,6 +173,10 @@ func (f *faultyFile) ReadAt(p []byte, off int64) (int, error) {
 
 func (f *faultyFile) WriteAt(p []byte, off int64) (int, error) {
 	if err := f.inject(Op{OpWrite, f.name, off, len(p)}); err != nil {
+		if short, ok := errors.AsType[*ShortWrite](err); ok && short.Done < len(p) {
+			n, werr := f.File.WriteAt(p[:short.Done], off)
+			return n, cmp.Or(werr, short.Err)
+		}
 		return 0, err
 	}
 	return f.File.WriteAt(p, off)
