@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
 // Source is what the node tells the HTTP side. Implementations are safe for
@@ -23,10 +22,14 @@ type Source interface {
 	Checks() []Check
 	BrokerState() int
 	Recovery() (logs, segments int) // left to recover while the broker state is 2
+	// Numbers are those of this node alone; groups says whether those of consumer
+	// groups are wanted, which may cost a question to other brokers.
+	Numbers(ctx context.Context, groups bool) *Numbers
 }
 
-// NewHandler serves every path of the package comment.
-func NewHandler(src Source, reg prometheus.Gatherer, page http.Handler) http.Handler {
+// NewHandler serves every path of the package comment. process are metrics of the
+// process itself.
+func NewHandler(src Source, process prometheus.Gatherer, page http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { readyz(w, r, src.Checks()) })
@@ -45,7 +48,9 @@ func NewHandler(src Source, reg prometheus.Gatherer, page http.Handler) http.Han
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
+	m := &metricsHandler{src: src, process: process, windows: newWindows()}
+	mux.HandleFunc("GET /metrics", m.all)
+	mux.HandleFunc("GET /metrics/kafka", m.style)
 	mux.Handle("GET /", page)
 	return mux
 }

@@ -37,6 +37,7 @@ const replyKeep = 256 << 10
 
 // Reply sends a response in the version of the request.
 func (c *Call) Reply(resp kmsg.Response) {
+	c.Req.Error(topError(resp), 1)
 	b := replies.Get().(*[]byte)
 	*b = wire.AppendResponse((*b)[:0], c.Header, resp)
 	c.Req.Respond(wire.Part{Bytes: *b}) // copies

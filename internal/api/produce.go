@@ -262,6 +262,11 @@ func (w *awaited) outcome(o purgatory.Outcome) error {
 
 func (op *produced) reply() {
 	op.resp.Nodes = op.hints.nodes
+	for i := range op.resp.Topics {
+		for k := range op.resp.Topics[i].Partitions {
+			op.req.Error(op.resp.Topics[i].Partitions[k].Error, 1)
+		}
+	}
 	b := scratch.Get().(*[]byte)
 	*b = wire.AppendProduceResponse((*b)[:0], op.req.Header, &op.resp)
 	op.req.Respond(wire.Part{Bytes: *b})

@@ -47,7 +47,7 @@ type brokers struct {
 
 	metadataDir model.DirectoryID
 	dead        chan error // a directory without which the process can't go on has failed
-	waiting     []*purgatory.Purgatory
+	waiting     []waiting
 }
 
 // openBrokers builds the role. local is this node's own metadata log, nil
@@ -188,9 +188,15 @@ func (b *brokers) dialLeader(ctx context.Context, addr, clientID string) (fetche
 // maxWaiting bounds the requests of one kind that wait for an offset or a deadline.
 const maxWaiting = 1 << 20
 
-func (b *brokers) purgatory() *purgatory.Purgatory {
+// waiting is a purgatory and Kafka's name for what waits there.
+type waiting struct {
+	*purgatory.Purgatory
+	operation string
+}
+
+func (b *brokers) purgatory(operation string) *purgatory.Purgatory {
 	p := purgatory.New(maxWaiting)
-	b.waiting = append(b.waiting, p)
+	b.waiting = append(b.waiting, waiting{p, operation})
 	return p
 }
 
@@ -200,7 +206,7 @@ func (b *brokers) register(id identity) {
 	b.handlers = api.New(api.Options{})
 	b.sessions = session.NewCache(c.Replication.SessionSlots)
 	api.RegisterData(b.handlers, api.DataOptions{
-		Self: c.NodeID, Partitions: b.broker, Produces: b.purgatory(), Fetches: b.purgatory(), Deletes: b.purgatory(),
+		Self: c.NodeID, Partitions: b.broker, Produces: b.purgatory("Produce"), Fetches: b.purgatory("Fetch"), Deletes: b.purgatory("DeleteRecords"),
 		Sessions: b.sessions, FetchMaxBytes: c.Replication.FetchMaxBytesClient, RackAware: c.Replication.Selector == "rack",
 	})
 	create := newCreator(b.forward, c)

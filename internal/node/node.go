@@ -52,7 +52,8 @@ type Node struct {
 	brk      *brokers         // nil without the role
 	http     *http.Server
 	httpAddr string
-	metrics  *prometheus.Registry
+	metrics  *prometheus.Registry // of the process
+	requests *server.Stats
 	tracker  *tracker
 	others   *leaders // nil without the broker role
 	cancel   context.CancelFunc
@@ -65,7 +66,7 @@ type Node struct {
 // part; Failed tells when it can't go on.
 func Start(ctx context.Context, o Options) (*Node, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	n := &Node{o: o, started: time.Now(), cancel: cancel, failures: make(chan error, 4), tracker: newTracker(), metrics: prometheus.NewRegistry()}
+	n := &Node{o: o, started: time.Now(), cancel: cancel, failures: make(chan error, 4), tracker: newTracker(), metrics: prometheus.NewRegistry(), requests: server.NewStats()}
 	if err := n.start(ctx); err != nil {
 		cancel()
 		n.release()
@@ -211,7 +212,7 @@ func (n *Node) listen(which func(config.Listener) bool, h server.Handler) ([]*se
 			continue
 		}
 		s, err := server.Listen(server.Config{Listener: l.Name, Address: l.Bind(), MaxFrame: net.MaxFrame, MaxConns: net.MaxConnections,
-			IdleTimeout: net.MaxIdle, SendBuffer: net.SendBuffer, ReceiveBuffer: net.ReceiveBuffer, Logger: n.o.Log.With("logger", "server")}, h)
+			IdleTimeout: net.MaxIdle, SendBuffer: net.SendBuffer, ReceiveBuffer: net.ReceiveBuffer, Stats: n.requests, Logger: n.o.Log.With("logger", "server")}, h)
 		if err != nil {
 			closeServers(out)
 			return nil, fmt.Errorf("listener %s: %w (listeners in the configuration moves it)", l.Name, err)
@@ -293,6 +294,9 @@ func (n *Node) HTTPAddr() string { return n.httpAddr }
 // evidence turns the controller's decisions into journal events.
 func (n *Node) evidence(list []controller.Evidence) {
 	for _, e := range list {
+		if e.Kind == controller.BrokerFenced {
+			n.tally.fenced()
+		}
 		n.tally.Emit(eventOf(e))
 	}
 }
@@ -361,7 +365,7 @@ func (n *Node) listenHTTP() error {
 	if moved {
 		n.o.Log.Warn("the default HTTP port is in use, so another one is", "address", n.httpAddr)
 	}
-	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), admin.NewCollector(n, n))
+	n.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	n.http = admin.Server(admin.NewHandler(n, n.metrics, console.Handler()))
 	go func() {
 		if err := n.http.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) {

@@ -10,7 +10,6 @@ import (
 
 	"tidemark/internal/admin"
 	"tidemark/internal/controller"
-	"tidemark/internal/fetcher"
 	"tidemark/internal/journal"
 	"tidemark/internal/metadata"
 	"tidemark/internal/model"
@@ -295,54 +294,6 @@ func (n *Node) spaceCheck() admin.Check {
 	c.Reason = strings.TrimSuffix(c.Reason, "; ")
 	return c
 }
-
-// Counts implements admin.Counter.
-func (n *Node) Counts() admin.Counts {
-	var c admin.Counts
-	if !n.open.Load() {
-		return c
-	}
-	if n.ctl != nil {
-		v := n.ctl.quorum.View()
-		c.ActiveController = v.Leading && v.Ready
-	}
-	if n.brk == nil {
-		return c
-	}
-	for _, p := range n.brk.broker.Partitions() {
-		c.PartitionCount++
-		v := p.State()
-		c.MessagesIn += uint64(v.MessagesIn)
-		c.BytesIn += uint64(v.BytesIn)
-		c.BytesOut += uint64(v.BytesOut)
-		c.ReplicationBytesOut += uint64(v.ReplicationBytesOut)
-		switch v.Role {
-		case "leader":
-			c.LeaderCount++
-			c.UnderReplicated += rank(v.UnderReplicated)
-			c.UnderMinISR += rank(v.UnderMinISR)
-			c.AtMinISR += rank(v.AtMinISR)
-		case "offline":
-			c.OfflineReplicas++
-		}
-	}
-	c.ScrubbedBytes, c.DamagedRuns, c.DamagedReplicas = n.brk.broker.Scrubbed()
-	n.countFollowing(&c)
-	n.tally.fill(&c)
-	return c
-}
-
-// countFollowing adds what this node follows.
-func (n *Node) countFollowing(c *admin.Counts) {
-	for _, s := range n.brk.fetchers.Status() {
-		c.MaxLag = max(c.MaxLag, int64(s.Lag))
-		if s.Phase == fetcher.Failed {
-			c.FailedPartitions++
-		}
-	}
-}
-
-func rank(b bool) int { return boolRank(b) }
 
 // eventOf translates a decision of the controller for the journal.
 func eventOf(e controller.Evidence) journal.Event {

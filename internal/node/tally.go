@@ -55,7 +55,19 @@ func (t *tally) count(e journal.Event) {
 		delete(t.proposed, tp)
 	case journal.UncleanElection:
 		t.counts.UncleanElections++
+	case journal.ControllerChanged:
+		t.counts.ControllerChanges++
+	case journal.MetadataError:
+		t.counts.MetadataErrors++
 	}
+}
+
+// fenced counts a broker that this controller has fenced; the event is also a
+// broker's, which learns that it was.
+func (t *tally) fenced() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.counts.Fencings++
 }
 
 func sameSet(a, b []model.BrokerID) bool {
@@ -68,6 +80,5 @@ func sameSet(a, b []model.BrokerID) bool {
 func (t *tally) fill(c *admin.Counts) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	c.ISRShrinks, c.ISRExpands = t.counts.ISRShrinks, t.counts.ISRExpands
-	c.FailedISRUpdates, c.UncleanElections = t.counts.FailedISRUpdates, t.counts.UncleanElections
+	*c = t.counts
 }

@@ -1,0 +1,78 @@
+package admin
+
+import (
+	"strconv"
+
+	"tidemark/internal/model"
+	"tidemark/internal/partition"
+	"tidemark/internal/replica"
+)
+
+var followerLabels = []string{"topic", "partition", "follower"}
+
+// ownRows: what no other broker shows.
+var ownRows = []*Metric{
+	{Name: "tidemark_replica_lag_records", Labels: followerLabels, Help: "records that the follower is behind its leader's log end, as the leader knows it",
+		each: eachFollower(func(f *partition.FollowerMeasures) float64 { return float64(f.Records) })},
+	{Name: "tidemark_replica_lag_bytes", Labels: followerLabels, Help: "bytes that the follower is behind its leader's log end",
+		each: eachFollower(func(f *partition.FollowerMeasures) float64 { return float64(f.Bytes) })},
+	{Name: "tidemark_replica_lag_seconds", Labels: followerLabels, Help: "seconds since the follower was last caught up with its leader; 0 while it is",
+		each: eachFollower(func(f *partition.FollowerMeasures) float64 {
+			if f.Behind < 0 {
+				return -1
+			}
+			return f.Behind.Seconds()
+		})},
+	{Name: "tidemark_replication_ack_last_total", Kind: Counter, Labels: []string{"follower"}, Help: "acks=all appends that this replica was the last to complete; none: it was too small an in-sync set that they waited for",
+		each: func(n *Numbers, out emit) {
+			if n.Broker != nil {
+				for _, a := range n.Broker.Acks {
+					out(float64(a.Acks), who(a.Last))
+				}
+			}
+		}},
+	{Name: "tidemark_replication_ack_wait_seconds", Kind: Buckets, Labels: []string{"follower", "phase"}, Help: "what acks=all appends waited for, by the replica that completed them: its next fetch, its append, the way back, the leader's flush, or that a replica left",
+		hist: func(n *Numbers, out emitBuckets) {
+			if n.Broker == nil {
+				return
+			}
+			for _, a := range n.Broker.Acks {
+				for _, p := range replica.AckPhases() {
+					if h := a.Phases[p]; h.Count > 0 {
+						out(partition.AckBounds, h.Buckets, h.Count, h.Sum, who(a.Last), p.String())
+					}
+				}
+			}
+		}},
+	{Name: "tidemark_fetcher_partitions", Labels: []string{"leader", "fetcher"}, Help: "partitions that a fetch loop follows",
+		each: func(n *Numbers, out emit) {
+			if n.Broker != nil {
+				for _, f := range n.Broker.Fetchers {
+					out(float64(f.Partitions), id(f.Leader), id(f.Loop))
+				}
+			}
+		}},
+}
+
+func who(id model.BrokerID) string {
+	if id == model.NoBroker {
+		return "none"
+	}
+	return strconv.Itoa(int(id))
+}
+
+func eachFollower(f func(*partition.FollowerMeasures) float64) func(*Numbers, emit) {
+	return func(n *Numbers, out emit) {
+		if n.Broker == nil {
+			return
+		}
+		for i := range n.Broker.Partitions {
+			p := &n.Broker.Partitions[i]
+			for k := range p.Followers {
+				if v := f(&p.Followers[k]); v >= 0 {
+					out(v, p.TP.Topic, id(p.TP.Partition), id(p.Followers[k].ID))
+				}
+			}
+		}
+	}
+}
