@@ -1,6 +1,10 @@
 package server
 
-import "golang.org/x/sys/unix"
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
 
 // retransmits asks the kernel how often in a row it has sent the same bytes again.
 func (s *rawSocket) retransmits() int {
@@ -12,3 +16,5 @@ func (s *rawSocket) retransmits() int {
 	})
 	return n
 }
+
+func (s *rawSocket) fileTime() time.Duration { return s.w.took }

@@ -433,6 +433,7 @@ func (c *Conn) sendOne(it *item, more, wait bool) (n int, err error) {
 	n, err = c.sock.send(it.fd, it.off, min(it.n, sendfileStep), wait)
 	it.off += int64(n)
 	it.n -= n
+	c.tellTime(it)
 	if n == 0 && err == nil { // invariant 6
 		err = fmt.Errorf("log range ends %d bytes early: %w", it.n, io.ErrUnexpectedEOF)
 	}

@@ -3,6 +3,7 @@ package server
 import (
 	"net"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -39,6 +40,7 @@ type rawSocket struct {
 		file       int
 		off        int64
 		n          int
+		took       time.Duration // of the last sendfile: the socket never makes it wait, the disk may
 		err        error
 	}
 }
@@ -99,7 +101,9 @@ func (s *rawSocket) writeStep(fd uintptr) bool {
 		switch {
 		case s.w.file >= 0:
 			off := s.w.off
+			start := time.Now()
 			n, err = unix.Sendfile(int(fd), s.w.file, &off, want)
+			s.w.took = time.Since(start)
 		case s.w.more:
 			n, err = unix.SendmsgN(int(fd), s.w.p, nil, nil, unix.MSG_MORE|unix.MSG_NOSIGNAL)
 		default:
