@@ -80,3 +80,13 @@ func field(status, key string) int64 {
 	}
 	return 0
 }
+
+// BytesRead is what a process has read from files and sockets since it began,
+// from the page cache or not; 0 if it is gone. Maps of files don't count.
+func BytesRead(pid int) int64 {
+	p, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", pid))
+	if err != nil {
+		return 0
+	}
+	return field(string(p), "rchar:")
+}

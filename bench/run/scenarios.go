@@ -53,6 +53,8 @@ func scenarios() []scenario {
 		{name: "e2e-1p", title: "end to end, 10,000 msg/s of 1 KiB, 1 partition, RF 3, acks=all, no linger (franz-go)", brokers: endToEnd(1)},
 		{name: "e2e-6p", title: "end to end, 10,000 msg/s of 1 KiB, 6 partitions, RF 3, acks=all, no linger (franz-go)", brokers: endToEnd(6)},
 		{name: "catch-up", title: "catch-up of a broker that was killed and missed the production, 6 partitions, RF 3", brokers: catchUp},
+		{name: "recovery", title: "start of three nodes that were killed, 6 partitions, RF 3, -max-mb on every node", extra: true, brokers: recovery},
+		{name: "restart-2000", title: "restart of three nodes with 2,000 partitions, RF 3", extra: true, brokers: restartMany},
 		{name: "failover", title: "kill -9 of the leader (not the active controller): longest gap between acks", brokers: failover(false)},
 		{name: "failover-controller", title: "kill -9 of the leader that is also the active controller: longest gap between acks", brokers: failover(true)},
 	}
