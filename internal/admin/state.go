@@ -96,10 +96,12 @@ type Follower struct {
 	LogEnd        model.Offset   `json:"logEnd"` // -1: has not fetched in this epoch
 	Lag           int64          `json:"lag"`    // records behind the leader's end; -1 unknown
 	LagBytes      int64          `json:"lagBytes"`
-	FetchAgeMs    int64          `json:"fetchAgeMs"`    // -1 never
-	CaughtUpAgeMs int64          `json:"caughtUpAgeMs"` // -1 never
-	State         string         `json:"state"`         // in-sync, lagging, catching-up, joining, flapping, offline
-	Reason        string         `json:"reason,omitempty"`
+	FetchAgeMs    int64          `json:"fetchAgeMs"`        // -1 never
+	CaughtUpAgeMs int64          `json:"caughtUpAgeMs"`     // -1 never
+	State         string         `json:"state"`             // in-sync, lagging, catching-up, joining, flapping, offline
+	Reason        string         `json:"reason,omitempty"`  // the likeliest code
+	Reasons       []string       `json:"reasons,omitempty"` // every code that fits
+	Detail        string         `json:"detail,omitempty"`  // the numbers that the codes were judged by
 	InSync        bool           `json:"inSync"`
 	Joined        int            `json:"joined"` // ISR joins and departures in this leader epoch
 	Left          int            `json:"left"`

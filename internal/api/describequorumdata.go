@@ -1,8 +1,10 @@
 package api
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	"tidemark/internal/metadata"
 	"tidemark/internal/model"
@@ -26,6 +28,7 @@ import (
 //	v1              when it fetched last, and when it was caught up last; the
 //	                leader's own are the time of the answer
 //	v2              directory ids, the replicas' endpoints, error messages
+//	tag 10011       each follower's condition, if the request has the tag, too
 //
 // A partition that another broker leads is NOT_LEADER_OR_FOLLOWER and carries
 // the leader that the metadata names. A request for both the metadata log and
@@ -73,14 +76,15 @@ func (a *describeReplicasAPI) handle(c *Call) {
 
 func (a *describeReplicasAPI) describe(c *Call, req *kmsg.DescribeQuorumRequest) kmsg.Response {
 	img := a.parts.Image()
-	now := c.Now.UnixMilli()
+	asked := false
+	req.UnknownTags.Each(func(tag uint32, _ []byte) { asked = asked || tag == wire.TagReplicaConditions })
 	resp := kmsg.NewPtrDescribeQuorumResponse()
 	named := map[model.BrokerID]bool{}
 	for _, in := range req.Topics {
 		t := kmsg.NewDescribeQuorumResponseTopic()
 		t.Topic = in.Topic
 		for _, ip := range in.Partitions {
-			p := a.partition(img, model.TopicPartition{Topic: in.Topic, Partition: ip.Partition}, now)
+			p := a.partition(img, model.TopicPartition{Topic: in.Topic, Partition: ip.Partition}, c.Now, asked)
 			for _, r := range slices.Concat(p.CurrentVoters, p.Observers) {
 				named[model.BrokerID(r.ReplicaID)] = true
 			}
@@ -102,8 +106,9 @@ func (a *describeReplicasAPI) describe(c *Call, req *kmsg.DescribeQuorumRequest)
 }
 
 func (a *describeReplicasAPI) partition(
-	img *metadata.Image, tp model.TopicPartition, now int64,
+	img *metadata.Image, tp model.TopicPartition, at time.Time, asked bool,
 ) kmsg.DescribeQuorumResponseTopicPartition {
+	now := at.UnixMilli()
 	out := kmsg.NewDescribeQuorumResponseTopicPartition()
 	out.Partition, out.LeaderID, out.LeaderEpoch, out.HighWatermark = tp.Partition, -1, -1, -1
 	_, mp, known := img.Partition(tp)
@@ -138,6 +143,11 @@ func (a *describeReplicasAPI) partition(
 			out.CurrentVoters = append(out.CurrentVoters, s)
 		} else {
 			out.Observers = append(out.Observers, s)
+		}
+	}
+	if asked {
+		if b, err := json.Marshal(FollowerConditions(v, at)); err == nil {
+			out.UnknownTags.Set(wire.TagReplicaConditions, b)
 		}
 	}
 	return out

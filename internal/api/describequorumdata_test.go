@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"testing"
 
@@ -84,6 +85,19 @@ func TestDescribeQuorumOfDataPartitions(t *testing.T) {
 		}
 		if fmt.Sprint(ends) != "map[1:3 2:2 3:-1]" || len(p.CurrentVoters) != 2 || len(p.Observers) != 1 {
 			t.Errorf("v%d: %v, voters %v", version, ends, p.CurrentVoters)
+		}
+		p.UnknownTags.Each(func(tag uint32, _ []byte) { t.Errorf("v%d: tag %d, which nobody asked for", version, tag) })
+		req := quorumReq("orders")
+		req.UnknownTags.Set(wire.TagReplicaConditions, nil)
+		var told []peer.FollowerCondition
+		ask[*kmsg.DescribeQuorumResponse](t, c, req, version).Topics[0].Partitions[0].UnknownTags.Each(func(tag uint32, v []byte) {
+			if err := json.Unmarshal(v, &told); tag != wire.TagReplicaConditions || err != nil {
+				t.Errorf("v%d: tag %d: %v", version, tag, err)
+			}
+		})
+		if len(told) != 2 || told[0].Broker != 2 || told[0].Lag != 1 || told[0].Health != "in-sync" ||
+			told[1].Broker != 3 || told[1].Health != "lagging" || fmt.Sprint(told[1].Causes) != "[NEVER_FETCHED]" {
+			t.Errorf("v%d: conditions %+v", version, told)
 		}
 		if elsewhere := resp.Topics[0].Partitions[2]; elsewhere.ErrorCode != kerr.NotLeaderForPartition.Code ||
 			elsewhere.LeaderID != 2 || elsewhere.LeaderEpoch != 7 {

@@ -11,6 +11,7 @@ import (
 
 	"tidemark/internal/admin"
 	"tidemark/internal/model"
+	"tidemark/internal/replica"
 )
 
 type partitionFlags struct {
@@ -112,9 +113,10 @@ func newReplicas(env Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "replicas",
 		Short: "Show every follower: how far it is behind, in what state, and why",
-		Long: "Show every follower as its leader sees it. States: in-sync, lagging (not-fetching, fetching-not-advancing,\n" +
-			"slower-than-leader, waiting-for-controller, never-fetched), catching-up (with rate and time left), joining, flapping, offline.\n" +
-			"Rates and causes are known to the leader: ask the leader's own HTTP listener for them.",
+		Long: "Show every follower as its leader sees it, whichever node is asked. States: in-sync, lagging, catching-up (with\n" +
+			"rate and time left), joining, flapping, offline. Behind the state stand the causes that its leader's numbers show, the\n" +
+			"likeliest first, and the numbers: " + causeList() + ".\n" +
+			"A leader that is Apache Kafka's tells the positions alone.",
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return f.show(cmd.Context(), env, func(s admin.State) error { return f.print(env, s) })
@@ -157,10 +159,30 @@ func (f replicaFlags) print(env Env, s admin.State) error {
 	return table(env.Out, []string{"PARTITION", "LEADER", "FOLLOWER", "LOG-END", "BEHIND", "BYTES", "LAST-FETCH", "CAUGHT-UP", "STATE"}, rows)
 }
 
+// causeList names every cause, a few in a line.
+func causeList() string {
+	var b strings.Builder
+	for i, c := range replica.Causes() {
+		switch {
+		case i > 0 && i%5 == 0:
+			b.WriteString(",\n")
+		case i > 0:
+			b.WriteString(", ")
+		}
+		b.WriteString(string(c))
+	}
+	return b.String()
+}
+
 func replicaState(r admin.Follower) string {
 	s := r.State
-	if r.Reason != "" {
-		s += ": " + strings.ReplaceAll(r.Reason, "-", " ")
+	if len(r.Reasons) > 0 {
+		s += ": " + strings.Join(r.Reasons, ", ")
+	} else if r.Reason != "" {
+		s += ": " + r.Reason
+	}
+	if r.Detail != "" {
+		s += " (" + r.Detail + ")"
 	}
 	if r.SecondsToCatchUp > 0 {
 		s += fmt.Sprintf(", %.0f records/s, about %.0f s left", r.RecordsPerSecond, r.SecondsToCatchUp)

@@ -16,6 +16,7 @@ import (
 // remoteView is what another broker says of a partition that it leads.
 type remoteView struct {
 	highWatermark, logEnd model.Offset
+	told                  bool // the leader says in what condition its followers are
 	followers             []admin.Follower
 }
 
@@ -127,10 +128,16 @@ func (l *leaders) close() {
 }
 
 func viewOf(a peer.DescribedReplicas, now time.Time) remoteView {
-	v := remoteView{highWatermark: a.HighWatermark, logEnd: model.NoOffset}
+	v := remoteView{highWatermark: a.HighWatermark, logEnd: model.NoOffset, told: a.Conditions != nil}
+	for _, c := range a.Conditions {
+		v.followers = append(v.followers, followerRow(c))
+	}
 	for i, r := range a.Replicas {
 		if i == 0 { // the leader
 			v.logEnd = r.LogEnd
+			continue
+		}
+		if v.told {
 			continue
 		}
 		f := admin.Follower{Broker: r.ID, LogEnd: r.LogEnd, Lag: -1, LagBytes: -1, InSync: r.InISR, FetchAgeMs: age(r.LastFetch, now), CaughtUpAgeMs: age(r.LastCaughtUp, now), State: string(replica.InSync), SecondsToCatchUp: -1}
@@ -138,18 +145,18 @@ func viewOf(a peer.DescribedReplicas, now time.Time) remoteView {
 			f.Lag = int64(v.logEnd - r.LogEnd)
 		}
 		if !r.InISR {
-			f.State = string(replica.Lagging) // its leader's own page says why
+			f.State = string(replica.Lagging) // why is more than this leader tells
 		}
 		v.followers = append(v.followers, f)
 	}
 	return v
 }
 
-// fillOther adds what another leader says; what the metadata knows of its
-// followers' brokers is added here, since Kafka's answer has no field for it.
+// fillOther adds what another leader says. One that doesn't tell its followers'
+// conditions, like Apache Kafka's, knows at least no more than the metadata.
 func fillOther(out *admin.Partition, v remoteView, img *metadata.Image) {
 	for i := range v.followers {
-		if f := &v.followers[i]; !img.IsActive(f.Broker) {
+		if f := &v.followers[i]; !v.told && !img.IsActive(f.Broker) {
 			f.State, f.Reason = string(replica.Offline), string(replica.CauseControllerFenced)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tidemark/internal/admin"
+	"tidemark/internal/api"
 	"tidemark/internal/controller"
 	"tidemark/internal/journal"
 	"tidemark/internal/metadata"
@@ -167,15 +168,8 @@ func (n *Node) ledViews() map[model.TopicPartition]partition.StateView {
 
 func fillLed(out *admin.Partition, v partition.StateView, now time.Time) {
 	out.Known, out.HighWatermark, out.LogEnd, out.LogStart = true, v.HighWatermark, v.LogEnd, v.LogStart
-	for _, f := range v.Followers {
-		c := f.Condition
-		row := admin.Follower{Broker: f.ID, LogEnd: f.LEO, Lag: f.LagRecords, LagBytes: f.LagBytes, InSync: f.InISR,
-			FetchAgeMs: age(f.LastFetch, now), CaughtUpAgeMs: age(f.LastCaughtUp, now), State: string(c.Health), Reason: string(c.Cause),
-			RecordsPerSecond: c.Rate, LeaderRecordsPerSecond: c.LeaderRate, SecondsToCatchUp: c.SecondsLeft, Joined: f.Joined, Left: f.Left}
-		if c.Lag > 0 && f.LagBytes > 0 {
-			row.BytesPerSecond = c.Rate * float64(f.LagBytes) / float64(c.Lag)
-		}
-		out.Followers = append(out.Followers, row)
+	for _, c := range api.FollowerConditions(v, now) {
+		out.Followers = append(out.Followers, followerRow(c))
 	}
 }
 

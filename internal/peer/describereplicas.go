@@ -2,10 +2,13 @@ package peer
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"tidemark/internal/model"
+	"tidemark/internal/wire"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -27,6 +30,28 @@ type ReplicaPosition struct {
 	LastCaughtUp time.Time    // zero: not known
 }
 
+// FollowerCondition is what a leader of this product says of one follower beyond
+// Kafka's fields: the tagged field wire.TagReplicaConditions, a JSON list of these,
+// sent to who sent the same field, empty, with the request.
+type FollowerCondition struct {
+	Broker          model.BrokerID `json:"broker"`
+	Health          string         `json:"health"`
+	Causes          []string       `json:"causes,omitempty"`
+	Why             string         `json:"why,omitempty"`
+	LogEnd          model.Offset   `json:"logEnd"`
+	InSync          bool           `json:"inSync"`
+	Lag             int64          `json:"lag"` // records, -1 unknown
+	LagBytes        int64          `json:"lagBytes"`
+	FetchAgeMs      int64          `json:"fetchAgeMs"`    // -1 never
+	CaughtUpAgeMs   int64          `json:"caughtUpAgeMs"` // -1 never
+	Rate            float64        `json:"rate"`          // records a second
+	LeaderRate      float64        `json:"leaderRate"`
+	SecondsLeft     float64        `json:"secondsLeft"` // -1: doesn't get closer
+	Joined          int            `json:"joined"`
+	Left            int            `json:"left"`
+	AppendP99Micros int64          `json:"appendP99Micros,omitempty"`
+}
+
 // DescribedReplicas is a leader's answer for one partition. Unless Code is
 // CodeNone only Leader and LeaderEpoch may be set: a hint where to ask.
 type DescribedReplicas struct {
@@ -35,7 +60,8 @@ type DescribedReplicas struct {
 	Leader        model.BrokerID
 	LeaderEpoch   model.LeaderEpoch
 	HighWatermark model.Offset
-	Replicas      []ReplicaPosition // the leader first
+	Replicas      []ReplicaPosition   // the leader first
+	Conditions    []FollowerCondition // nil: the leader can't tell
 }
 
 // DescribeReplicas asks the leader of up to MaxDescribedPartitions partitions;
@@ -45,6 +71,7 @@ func (c *Conn) DescribeReplicas(ctx context.Context, tps []model.TopicPartition)
 		return nil, fmt.Errorf("describe replicas of %d partitions: at most %d", len(tps), MaxDescribedPartitions)
 	}
 	req := kmsg.NewPtrDescribeQuorumRequest()
+	req.UnknownTags.Set(wire.TagReplicaConditions, nil)
 	for i, tp := range tps {
 		if i == 0 || tps[i-1].Topic != tp.Topic {
 			t := kmsg.NewDescribeQuorumRequestTopic()
@@ -79,6 +106,12 @@ func describedReplicas(topic string, p *kmsg.DescribeQuorumResponseTopicPartitio
 		Leader: model.BrokerID(p.LeaderID), LeaderEpoch: model.LeaderEpoch(p.LeaderEpoch),
 		HighWatermark: model.Offset(p.HighWatermark),
 	}
+	p.UnknownTags.Each(func(tag uint32, value []byte) {
+		if tag != wire.TagReplicaConditions || json.Unmarshal(value, &d.Conditions) != nil {
+			return
+		}
+		d.Conditions = slices.DeleteFunc(d.Conditions, func(c FollowerCondition) bool { return c.Health == "" })
+	})
 	for _, s := range p.CurrentVoters {
 		d.Replicas = append(d.Replicas, replicaPosition(s, true))
 	}

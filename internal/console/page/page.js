@@ -20,6 +20,7 @@ function since(t) {
   return "since " + new Date(t).toLocaleTimeString() + " (" + ago + ")";
 }
 
+const words = (code) => code.toLowerCase().replaceAll("_", " ");
 const count = (n, one, many) => n + " " + (n === 1 ? one : many);
 
 function drawVerdict() {
@@ -64,9 +65,9 @@ function drawFollowers(td, p) {
   for (const f of p.followers || []) {
     const lag = f.lag < 0 ? "no fetch yet" : f.lag.toLocaleString();
     const d = el("span", "lag" + (f.inSync ? "" : " bad"), f.broker + ": " + lag);
-    d.title = "log end " + f.logEnd + ", last fetch " + f.fetchAgeMs + " ms ago, caught up " + f.caughtUpAgeMs + " ms ago" + (f.reason ? ", " + f.reason : "");
+    d.title = "log end " + f.logEnd + ", last fetch " + f.fetchAgeMs + " ms ago, caught up " + f.caughtUpAgeMs + " ms ago" + (f.reasons ? ", " + f.reasons.join(" ") : "") + (f.detail ? ", " + f.detail : "");
     td.append(d);
-    if (f.state !== "in-sync") td.append(el("div", "why", f.broker + " is " + f.state + (f.reason ? ": " + f.reason.replaceAll("-", " ") : "") + (f.secondsToCatchUp > 0 ? ", about " + Math.ceil(f.secondsToCatchUp) + " s left" : "")));
+    if (f.state !== "in-sync") td.append(el("div", "why", f.broker + " is " + f.state + (f.reasons ? ": " + f.reasons.map(words).join(", ") : f.reason ? ": " + words(f.reason) : "") + (f.detail ? " (" + f.detail + ")" : "") + (f.secondsToCatchUp > 0 ? ", about " + Math.ceil(f.secondsToCatchUp) + " s left" : "")));
   }
 }
 
