@@ -21,6 +21,9 @@ const refreshEvery = 10 * time.Second
 // dialMax bounds a connection attempt.
 const dialMax = 10 * time.Second
 
+// limitEvery is how long the context of one request is used for the next ones.
+const limitEvery = time.Second
+
 // loop fetches from one leader.
 type loop struct {
 	cfg    Config
@@ -41,9 +44,14 @@ type loop struct {
 	}
 
 	// Owned by run.
-	conn   Leader
-	sess   session
-	result peer.ReplicaFetchResult
+	conn    Leader
+	sess    session
+	result  peer.ReplicaFetchResult
+	limited struct { // the context of requests, until when it is for new ones
+		ctx    context.Context
+		cancel context.CancelFunc
+		until  time.Time
+	}
 	// appended are the partitions that the answer being applied was appended to.
 	appended []*follower
 	refresh  time.Time // when all partitions are looked at again
@@ -127,6 +135,7 @@ func (l *loop) poke() {
 func (l *loop) run() {
 	defer close(l.done)
 	defer l.drop()
+	defer l.unlimit()
 	for l.ctx.Err() == nil {
 		req, wait := l.build()
 		if wait > 0 {
@@ -309,8 +318,7 @@ func sortByTopic(ps []peer.ReplicaFetchPartition) {
 
 // fetch sends one request and applies the answer.
 func (l *loop) fetch(req peer.ReplicaFetch) error {
-	ctx, cancel := context.WithTimeout(l.ctx, l.cfg.Timeout)
-	defer cancel()
+	ctx := l.limit(time.Now())
 	if l.conn == nil {
 		dctx, cancel := context.WithTimeout(ctx, dialMax)
 		defer cancel()
@@ -343,6 +351,24 @@ func (l *loop) fetch(req peer.ReplicaFetch) error {
 	}
 	l.settle()
 	return bad
+}
+
+// limit returns a context for a request, which ends Timeout from now or up to
+// limitEvery later: one lasts for many requests.
+func (l *loop) limit(now time.Time) context.Context {
+	if l.limited.ctx == nil || !now.Before(l.limited.until) {
+		l.unlimit()
+		l.limited.until = now.Add(limitEvery)
+		l.limited.ctx, l.limited.cancel = context.WithDeadline(l.ctx, l.limited.until.Add(l.cfg.Timeout))
+	}
+	return l.limited.ctx
+}
+
+func (l *loop) unlimit() {
+	if l.limited.cancel != nil {
+		l.limited.cancel()
+	}
+	l.limited.ctx, l.limited.cancel = nil, nil
 }
 
 // requestFailed makes the whole loop wait: the connection is gone or of no use.

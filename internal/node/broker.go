@@ -182,7 +182,9 @@ func (q followerQuota) Wait() time.Duration { return q.b.broker.FollowerQuota().
 func (q followerQuota) Record(bytes int)    { q.b.broker.FollowerQuota().Record(bytes) }
 
 func (b *brokers) dialLeader(ctx context.Context, addr, clientID string) (fetcher.Leader, error) {
-	return peer.Dial(ctx, addr, peer.Options{ClientID: clientID, RequestTimeout: b.cfg.Replication.SocketTimeout})
+	return peer.Dial(ctx, addr, peer.Options{
+		ClientID: clientID, RequestTimeout: b.cfg.Replication.SocketTimeout, Sequential: true,
+	})
 }
 
 // maxWaiting bounds the requests of one kind that wait for an offset or a deadline.

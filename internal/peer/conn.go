@@ -47,7 +47,7 @@ type Conn struct {
 	features Features
 	slots    chan struct{} // a token per request in flight
 	broken   chan struct{}
-	done     chan struct{} // closed when the reader has returned
+	done     chan struct{} // closed when the reader has returned, or there is none
 
 	wmu  sync.Mutex // held while a request is written; order of calls = order on the wire
 	wbuf []byte
@@ -79,11 +79,16 @@ func newConn(nc net.Conn, o Options) *Conn {
 	if o.ClientID != "" {
 		c.clientID = &o.ClientID
 	}
-	go c.readLoop()
+	if o.Sequential {
+		close(c.done)
+	} else {
+		go c.readLoop()
+	}
 	return c
 }
 
-// Broken is closed when the connection can't be used any more; Err says why.
+// Broken is closed when the connection can't be used any more; Err says why. A
+// sequential connection notices that in a call only.
 func (c *Conn) Broken() <-chan struct{} { return c.broken }
 
 // Err returns why the connection is broken, or nil.
@@ -188,6 +193,9 @@ func (c *Conn) DoRaw(ctx context.Context, key, version int16, body, into []byte)
 		ctx, cancel = context.WithTimeout(ctx, c.o.RequestTimeout)
 		defer cancel()
 	}
+	if c.o.Sequential {
+		return c.doSequential(ctx, key, version, body, &into)
+	}
 	select {
 	case c.slots <- struct{}{}:
 	case <-ctx.Done():
@@ -247,6 +255,18 @@ func (c *Conn) send(ctx context.Context, call *call, body []byte) error {
 	c.mu.Unlock()
 
 	h := wire.Header{Key: call.key, Version: call.version, CorrelationID: call.id, ClientID: c.clientID}
+	deadline, _ := ctx.Deadline()
+	_ = c.nc.SetWriteDeadline(deadline)
+	if err := c.writeRequest(h, body); err != nil {
+		c.fail(err)
+		<-call.done
+		return call.err
+	}
+	return nil
+}
+
+// writeRequest sends one frame. The caller holds wmu.
+func (c *Conn) writeRequest(h wire.Header, body []byte) error {
 	b := wire.AppendRequestHeader(append(c.wbuf[:0], 0, 0, 0, 0), h)
 	b = append(b, body...)
 	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
@@ -254,12 +274,8 @@ func (c *Conn) send(ctx context.Context, call *call, body []byte) error {
 	if cap(b) > readChunk {
 		c.wbuf = nil
 	}
-	deadline, _ := ctx.Deadline()
-	_ = c.nc.SetWriteDeadline(deadline)
 	if _, err := c.nc.Write(b); err != nil {
-		c.fail(fmt.Errorf("write to %s: %w: %w", c.Addr(), err, ErrClosed))
-		<-call.done
-		return call.err
+		return fmt.Errorf("write to %s: %w: %w", c.Addr(), err, ErrClosed)
 	}
 	return nil
 }

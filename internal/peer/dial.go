@@ -24,6 +24,11 @@ type Options struct {
 	Versions map[int16]int16
 	// ResponseMax is the largest response accepted, in bytes; 0 is 128 MiB.
 	ResponseMax int32
+	// Sequential is for one caller that never has two requests in flight. It
+	// reads its answers itself, instead of being woken by a reader goroutine.
+	// Further callers wait for their turn; the end of a call's context breaks
+	// the connection.
+	Sequential bool
 	// SoftwareName and SoftwareVersion introduce this node; empty means Tidemark.
 	SoftwareName, SoftwareVersion string
 }

@@ -16,5 +16,6 @@
 // # Ownership
 //
 // A Conn owns its socket and one reader goroutine. Writes happen in the
-// caller's goroutine, one at a time.
+// caller's goroutine, one at a time. A sequential Conn (Options.Sequential) has
+// no goroutine: its callers read their answers themselves.
 package peer

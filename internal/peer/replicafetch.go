@@ -106,12 +106,11 @@ func (c *Conn) ReplicaFetch(ctx context.Context, f ReplicaFetch, out *ReplicaFet
 	req := replicaFetchRequest(f)
 	req.SetVersion(version)
 	out.request = req.AppendTo(out.request[:0])
-	body, err := c.DoRaw(ctx, wire.KeyFetch, version, out.request, out.response)
+	body, err := c.exchange(ctx, wire.KeyFetch, version, out.request, &out.response)
 	if err != nil {
-		out.response = nil // a broken connection may still own it
 		return err
 	}
-	if out.response = body; cap(body) > bufferKept {
+	if cap(out.response) > bufferKept {
 		out.response = nil
 	}
 	if err := out.view.Decode(version, body); err != nil {
