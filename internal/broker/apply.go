@@ -107,6 +107,11 @@ func (b *Broker) deleteReplicas(img *metadata.Image) (gone []*hosted) {
 	for _, h := range gone {
 		b.deleteReplica(h)
 	}
+	for _, d := range b.dirs {
+		if slices.ContainsFunc(gone, func(h *hosted) bool { return h.dir == d }) {
+			b.writeCheckpoints(d) // what is made under the same name next begins anew
+		}
+	}
 	return gone
 }
 

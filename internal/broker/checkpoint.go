@@ -76,8 +76,28 @@ func (b *Broker) writeLogStarts(d *logDir) {
 // Checkpoint writes all checkpoints of all directories now.
 func (b *Broker) Checkpoint() {
 	for _, d := range b.dirs {
-		b.writeRecoveryPoints(d)
-		b.writeLogStarts(d)
-		b.writeHighWatermarks(d)
+		b.writeCheckpoints(d)
+	}
+}
+
+func (b *Broker) writeCheckpoints(d *logDir) {
+	b.writeRecoveryPoints(d)
+	b.writeLogStarts(d)
+	b.writeHighWatermarks(d)
+}
+
+// forgetOld makes sure that no checkpoint speaks of tp, which is about to be made:
+// what is there is about an earlier replica of this name. The caller holds apply.
+func (b *Broker) forgetOld(d *logDir, tp model.TopicPartition) {
+	found := false
+	for _, m := range []map[model.TopicPartition]model.Offset{d.highWatermarks, d.recoveryPoints, d.logStarts, d.cleanOffsets} {
+		_, has := m[tp]
+		found = found || has
+		delete(m, tp)
+	}
+	if found && !d.swept {
+		b.publish() // the checkpoints are about those that are published
+		b.writeCheckpoints(d)
+		d.swept = true // deleted replicas are left out from now on
 	}
 }

@@ -82,3 +82,52 @@ func TestRecreatedTopicBesideAFailedDirectory(t *testing.T) {
 		want(t, "the mended disk", n.dirs2(t, "d2"), "a-0.*-stray")
 	})
 }
+
+// A topic that is made again under its name inherits nothing of the old one's
+// checkpoints, not even if the broker dies before it writes them the next time:
+// with the old log start the first records would be gone, with the old high
+// watermark consumers would see what isn't committed, with the old recovery point
+// nobody would look at what was not synced.
+func TestRecreatedTopicInheritsNoCheckpoint(t *testing.T) {
+	for _, dies := range []bool{false, true} { // between the deletion and the new topic
+		synctest.Test(t, func(t *testing.T) {
+			mem := vfs.NewMem()
+			n := start(t, mem, 1, nil)
+			a0 := tpOf("a", 0)
+			n.apply(t, true, append(cluster(), topic("a"), part("a", 0, 1, 1))...)
+			n.produce(t, a0, 20)
+			if _, err := n.at(t, "a", 0).DeleteRecords(10); err != nil {
+				t.Fatal(err)
+			}
+			n.Checkpoint()
+			if dies {
+				n.Broker.Close(false, 0)
+				mem = mem.CrashClone(100, 1)
+				if err := mem.RemoveAll("d1/a-0"); err != nil { // as if it died after that
+					t.Fatal(err)
+				}
+				n = start(t, mem, 1, nil)
+			}
+			recs := []metadata.Record{&metadata.TopicRecord{Name: "a", TopicID: topicID("second")}, part("second", 0, 1, 1)}
+			if dies {
+				n.apply(t, true, append(cluster(), recs...)...)
+			} else {
+				n.apply(t, false, append([]metadata.Record{&metadata.RemoveTopicRecord{TopicID: topicID("a")}}, recs...)...)
+			}
+			n.produce(t, a0, 15)
+			img := n.img
+			n.Broker.Close(false, 0)
+
+			n = start(t, mem.CrashClone(100, 1), 1, nil)
+			defer func() { n.Broker.Close(true, n.epoch) }()
+			d := n.dirs[0]
+			if hw, at, point := d.highWatermarks[a0], d.logStarts[a0], d.recoveryPoints[a0]; hw+at+point != 0 {
+				t.Fatalf("high watermark %d, log start %d, recovery point %d of the old topic", hw, at, point)
+			}
+			n.Apply(img, nil)
+			if p := n.at(t, "a", 0); p.LogStart() != 0 || p.LogEnd() != 15 {
+				t.Fatalf("log is [%d, %d), want [0, 15)", p.LogStart(), p.LogEnd())
+			}
+		})
+	}
+}

@@ -39,6 +39,7 @@ type logDir struct {
 
 	// What the checkpoints said at start.
 	highWatermarks, recoveryPoints, logStarts, cleanOffsets map[model.TopicPartition]model.Offset
+	swept                                                   bool // the files speak of no other replicas any more
 
 	writing sync.Mutex // one writer of checkpoints at a time
 	flushes *flushQueue
@@ -294,6 +295,7 @@ func (b *Broker) openReplica(d *logDir, tp model.TopicPartition, id model.TopicI
 func (b *Broker) createReplica(d *logDir, tp model.TopicPartition, id model.TopicID, mp *metadata.Partition,
 	img *metadata.Image) (*hosted, error) {
 	dir := path.Join(d.Path, tp.String())
+	b.forgetOld(d, tp)
 	if err := d.fs.MkdirAll(dir); err != nil {
 		return nil, err
 	}
@@ -303,10 +305,6 @@ func (b *Broker) createReplica(d *logDir, tp model.TopicPartition, id model.Topi
 	if err := d.fs.SyncDir(d.Path); err != nil {
 		return nil, err
 	}
-	delete(d.highWatermarks, tp) // of an earlier topic of this name
-	delete(d.recoveryPoints, tp)
-	delete(d.logStarts, tp)
-	delete(d.cleanOffsets, tp)
 	return b.openReplica(d, tp, id, mp, img)
 }
 
