@@ -24,6 +24,7 @@ func TestLogStartBesideErrors(t *testing.T) {
 		{kerr.OutOfOrderSequenceNumber, 7},
 		{kerr.InvalidProducerEpoch, 7},
 		{kerr.InvalidTimestamp, 7},
+		{kerr.NotEnoughReplicas, 7},
 		{kerr.UnknownServerError, 7},
 	} {
 		out := wire.ProducePartitionResult{LogStart: 7}

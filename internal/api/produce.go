@@ -134,7 +134,7 @@ func (op *produced) appendOne(version, acks int16, in partIn) (
 	*metadata.Topic, *partition.Partition, partition.Appended, error,
 ) {
 	none := partition.Appended{Base: model.NoOffset, AppendTime: -1, LogStart: model.NoOffset}
-	if b := record.Batch(in.records); !in.txnID && len(b) >= record.HeaderSize && b.Transactional() {
+	if !in.txnID && record.ClaimsTransaction(in.records) {
 		return nil, nil, none, errNoTxnID
 	}
 	var t *metadata.Topic
@@ -196,7 +196,7 @@ func (op *produced) failed(out *wire.ProducePartitionResult, t *metadata.Topic, 
 		out.Message = err.Error()
 	case out.Error == kerr.CorruptMessage.Code:
 		out.Message, out.LogStart = err.Error(), model.NoOffset
-	case out.Error != kerr.UnknownServerError.Code && !refusedByProducerState(out.Error):
+	case !refusedByLog(out.Error):
 		out.LogStart = model.NoOffset
 	}
 	if out.Error == kerr.NotLeaderForPartition.Code {
@@ -204,11 +204,15 @@ func (op *produced) failed(out *wire.ProducePartitionResult, t *metadata.Topic, 
 	}
 }
 
-// refusedByProducerState tells the errors that the log itself found: they carry
-// its start, as Kafka's do.
-func refusedByProducerState(code int16) bool {
-	return code == kerr.OutOfOrderSequenceNumber.Code || code == kerr.InvalidProducerEpoch.Code ||
-		code == kerr.InvalidTxnState.Code
+// refusedByLog tells the errors that the partition itself found: they carry its
+// log's start, as Kafka's do.
+func refusedByLog(code int16) bool { // flat switch
+	switch code {
+	case kerr.UnknownServerError.Code, kerr.NotEnoughReplicas.Code, kerr.OutOfOrderSequenceNumber.Code,
+		kerr.InvalidProducerEpoch.Code, kerr.InvalidTxnState.Code:
+		return true
+	}
+	return false
 }
 
 // park waits for the high watermarks. It runs when the drain has performed what

@@ -76,7 +76,7 @@ func TestProduceToASingleReplicaDoesNotWait(t *testing.T) {
 func TestProduceErrors(t *testing.T) {
 	n := newDataNode(t, 1)
 	c := n.dial()
-	if p := produce(t, c, -1, 0, oneBatch("a")); p.ErrorCode != kerr.NotEnoughReplicas.Code || p.LogStartOffset != -1 {
+	if p := produce(t, c, -1, 0, oneBatch("a")); p.ErrorCode != kerr.NotEnoughReplicas.Code || p.LogStartOffset != 0 {
 		t.Fatalf("%+v", p)
 	}
 	if p := produce(t, c, 1, 0, oneBatch("a")); p.ErrorCode != 0 || p.BaseOffset != 0 {

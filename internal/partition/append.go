@@ -56,19 +56,20 @@ func (p *Partition) appendAsLeader(payload []byte, a Append) (Appended, error) {
 	res := Appended{Base: model.NoOffset, Last: model.NoOffset, AppendTime: -1, LogStart: p.log.Start()}
 	set := p.settings.Load()
 	now := p.now()
+	claims := set.Recompress && record.ClaimsAppendTime(payload)
 	b, err := record.Validate(payload, record.Rules{
 		MaxBytes: set.MaxBatchBytes, Compacted: set.Compacted, LogAppendTime: set.LogAppendTime,
 		Now: now.UnixMilli(), TimestampBeforeMax: set.TimestampBeforeMax, TimestampAfterMax: set.TimestampAfterMax,
 		AllowControl: a.Origin != producer.Client, ZstdAllowed: a.ZstdAllowed,
 	})
 	if err != nil {
-		return res, err
+		return res, p.refusal(payload, a, err)
 	}
-	if b, err = recompress(b, set); err != nil {
-		return res, err
+	if b, err = recompress(b, set, claims); err != nil {
+		return res, p.refusal(payload, a, err)
 	}
 	if set.SegmentBytes > 0 && len(b) > set.SegmentBytes {
-		return res, fmt.Errorf("batch of %d bytes, segment.bytes is %d: %w", len(b), set.SegmentBytes, ErrSegmentTooSmall)
+		return res, p.refusal(payload, a, fmt.Errorf("batch of %d bytes, segment.bytes is %d: %w", len(b), set.SegmentBytes, ErrSegmentTooSmall))
 	}
 	if set.LogAppendTime {
 		res.AppendTime = now.UnixMilli()
@@ -101,13 +102,43 @@ func (p *Partition) appendAsLeader(payload []byte, a Append) (Appended, error) {
 	return res, p.publishAppend(b, info, now, a.AcksAll)
 }
 
+// refusal is why a bad batch is refused: Kafka says that this isn't the leader,
+// or that too few replicas are in sync, before it looks at the records, but not
+// before it has seen that they are one batch.
+func (p *Partition) refusal(payload []byte, a Append, invalid error) error {
+	if record.CheckFrame(payload, a.ZstdAllowed) != nil {
+		return invalid
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	core, err := p.leaderLocked(a.Epoch)
+	switch {
+	case err != nil:
+		return err
+	case a.AcksAll && !core.AdmitsAcksAll():
+		return p.tooFewLocked(core)
+	}
+	return invalid
+}
+
+// tooFewLocked is the error of an acks=all append while the ISR is too small.
+func (p *Partition) tooFewLocked(core *replica.Leader) error {
+	return fmt.Errorf("%s: isr %v, effective min.insync.replicas %d: %w",
+		p.tp, core.ISR().CommittedISR(), core.EffectiveMinISR(), ErrNotEnoughReplicas)
+}
+
 // recompress brings a batch to the topic's compression.type, unless that is
-// "producer".
-func recompress(b record.Batch, set *Settings) (record.Batch, error) {
+// "producer". If the producer claimed that the time is the leader's, the records
+// get the time that they all were said to have.
+func recompress(b record.Batch, set *Settings, claims bool) (record.Batch, error) {
 	if !set.Recompress || b.Codec() == set.Codec || b.Control() {
 		return b, nil
 	}
-	b, err := record.Recompress(b, set.Codec, 0)
+	anew := record.Recompress
+	if claims {
+		anew = record.Restamp
+	}
+	b, err := anew(b, set.Codec, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -135,8 +166,7 @@ func (p *Partition) admit(b record.Batch, a Append) (producer.Verdict, place, er
 	}
 	at := place{base: p.mu.leo, epoch: core.Epoch()}
 	if a.AcksAll && !core.AdmitsAcksAll() {
-		return producer.Verdict{}, at, fmt.Errorf("%s: isr %v, effective min.insync.replicas %d: %w",
-			p.tp, core.ISR().CommittedISR(), core.EffectiveMinISR(), ErrNotEnoughReplicas)
+		return producer.Verdict{}, at, p.tooFewLocked(core)
 	}
 	v, err := p.mu.producers.CheckGuarded(b, a.Origin, a.Guard)
 	return v, at, err

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"tidemark/internal/purgatory"
+	"tidemark/internal/record"
 	"tidemark/internal/session"
 	"tidemark/internal/vfs"
 )
@@ -38,6 +39,29 @@ func TestNotEnoughReplicas(t *testing.T) {
 	}
 	h.append(Append{}, "a") // acks=1
 	h.wantHW(0)
+}
+
+// Kafka says who leads, and that too few are in sync, before it looks at the
+// records.
+func TestRefusedBeforeTheRecordsAreLookedAt(t *testing.T) {
+	h := newHost(t)
+	broken := func(acksAll bool) error {
+		b := batch("a")
+		b[len(b)-1] ^= 0xff
+		_, err := h.p.AppendAsLeader(b, Append{AcksAll: acksAll, Epoch: -1})
+		return err
+	}
+	h.lead(0, 1)
+	if err := broken(true); !errors.Is(err, ErrNotEnoughReplicas) {
+		t.Errorf("acks=all: %v", err)
+	}
+	if err := broken(false); !errors.Is(err, record.ErrCorrupt) {
+		t.Errorf("acks=1: %v", err)
+	}
+	h.follow(1)
+	if err := broken(false); !errors.Is(err, ErrNotLeader) {
+		t.Errorf("on a follower: %v", err)
+	}
 }
 
 // What waits under a leadership is lost with it, and what is added too late,

@@ -118,6 +118,25 @@ func (b *Builder) Build() Batch {
 	return batch
 }
 
+// Restamp returns the batch in another codec, in a new buffer, with every record
+// at its largest timestamp: what a leader makes of a batch that claims to have
+// the leader's time, and that it has to compress anew. Errors are those of
+// Records.
+func Restamp(b Batch, to Codec, limit int) (Batch, error) {
+	n := Builder{
+		base: b.BaseOffset(), epoch: b.LeaderEpoch(), codec: to, idempotent: true,
+		pid: b.ProducerID(), pepoch: b.ProducerEpoch(), sequence: b.BaseSequence(),
+		attributes: b.Attributes() & (attrTransactional | attrControl),
+	}
+	for r, err := range b.Records(limit) {
+		if err != nil {
+			return nil, err
+		}
+		n.Add(b.MaxTimestamp(), r.Key, r.Value, r.Headers...)
+	}
+	return n.Build(), nil
+}
+
 // Recompress returns the batch with its payload in another codec, in a new
 // buffer; everything else stays. It decompresses at most limit bytes (0:
 // DefaultMaxDecompressed). Errors are those of Records.

@@ -93,6 +93,58 @@ func TestFramesOfAnyFormat(t *testing.T) {
 	}
 }
 
+// TestClaimsTransaction: only a whole batch of the current format can.
+func TestClaimsTransaction(t *testing.T) {
+	var b Builder
+	b.Add(1, nil, []byte("v"))
+	p := b.Build()
+	if ClaimsTransaction(p) {
+		t.Error("a plain batch")
+	}
+	p[posAttributes+1] |= attrTransactional
+	if !ClaimsTransaction(p) {
+		t.Error("not a transactional batch")
+	}
+	if ClaimsTransaction(p[:len(p)-1]) {
+		t.Error("a part of one")
+	}
+	if p[posMagic] = 0; ClaimsTransaction(p) {
+		t.Error("an old message with that bit at the same place")
+	}
+}
+
+// TestRestamp: the claimed time becomes every record's.
+func TestRestamp(t *testing.T) {
+	var b Builder
+	b.SetProducer(7, 1, 3)
+	b.Add(10, []byte("k"), []byte("v"), Header{Key: "h"})
+	b.Add(20, nil, nil)
+	p := b.Build()
+	p[posAttributes+1] |= attrAppendTime
+	p.UpdateCRC()
+	if !ClaimsAppendTime(p) {
+		t.Fatal("claims nothing")
+	}
+	valid, err := Validate(p, anyTime)
+	if err != nil || ClaimsAppendTime(valid) {
+		t.Fatalf("%v, %v", valid, err)
+	}
+	got, err := Restamp(valid, Zstd, 0)
+	if err != nil || got.CheckCRC() != nil || got.Codec() != Zstd || got.ProducerID() != 7 || got.BaseSequence() != 3 {
+		t.Fatalf("%v, %v", got, err)
+	}
+	n := 0
+	for r, err := range got.Records(0) {
+		if err != nil || r.Timestamp != 20 {
+			t.Errorf("%+v, %v", r, err)
+		}
+		n++
+	}
+	if n != 2 {
+		t.Errorf("%d records", n)
+	}
+}
+
 // TestAttributesWithoutMeaning go when the leader writes the attributes anew,
 // and stay when it doesn't.
 func TestAttributesWithoutMeaning(t *testing.T) {

@@ -73,6 +73,17 @@ func CheckFrame(p []byte, zstdAllowed bool) error {
 	return err
 }
 
+// ClaimsTransaction reports whether the first batch of a produced payload is
+// whole and says that it belongs to a transaction.
+func ClaimsTransaction(p []byte) bool {
+	_, err := frameAny(p)
+	return err == nil && p[posMagic] == 2 && len(p) > posLastDelta && Batch(p).Transactional()
+}
+
+// ClaimsAppendTime reports whether a produced batch says that its time is the
+// leader's; Validate corrects that.
+func ClaimsAppendTime(p []byte) bool { return len(p) >= HeaderSize && Batch(p).LogAppendTime() }
+
 // frameProduced finds the one batch of a payload. It may be too short for its
 // header.
 func frameProduced(p []byte, r Rules) (Batch, error) {

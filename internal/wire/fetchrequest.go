@@ -73,7 +73,7 @@ func (f *FetchRequest) Decode(version int16, body []byte) error {
 	}
 	f.reset()
 	flexible := version >= 12
-	r := reader{p: body}
+	r := reader{p: body, strict: true}
 	if version <= 14 {
 		f.Replica = model.BrokerID(r.int32())
 	}

@@ -66,7 +66,7 @@ func ParseHeaderInterned(frame []byte, last *string) (Header, []byte, error) {
 	if _, ok := Lookup(h.Key); !ok {
 		return h, nil, fmt.Errorf("api key %d: %w", h.Key, ErrUnknownAPI)
 	}
-	if h.Version < 0 {
+	if h.Version < 0 && h.Key != KeyApiVersions { // any version of that one is answered (KIP-511)
 		return h, nil, fmt.Errorf("%s version %d: %w", APIName(h.Key), h.Version, ErrUnsupportedVersion)
 	}
 	r := reader{p: frame[MinFrame:]}

@@ -47,7 +47,7 @@ func (p *ProduceRequest) Decode(version int16, body []byte) error {
 	}
 	p.reset()
 	flexible := version >= 9
-	r := reader{p: body}
+	r := reader{p: body, strict: true}
 	if id, null := r.str(flexible); !null {
 		p.TransactionID = id
 	}

@@ -11,6 +11,8 @@ import (
 type reader struct {
 	p   []byte
 	bad bool
+	// strict: no list may be null.
+	strict bool
 }
 
 func (r *reader) fail() {
@@ -130,13 +132,17 @@ func (r *reader) bytes(flexible bool) []byte {
 }
 
 // count reads an array's length and refuses it if that many elements of at
-// least minSize bytes can't follow; null counts as empty. // invariant 1
+// least minSize bytes can't follow; null counts as empty, unless r is strict. // invariant 1
 func (r *reader) count(flexible bool, minSize int) int {
 	n := 0
 	if flexible {
 		n = r.compactLen()
 	} else {
 		n = int(r.int32())
+	}
+	if n < 0 && r.strict {
+		r.fail()
+		return 0
 	}
 	if n <= 0 {
 		return 0

@@ -77,7 +77,9 @@ func (f *field) walk(r *reader, flexible bool, memory *int) {
 	case kindFixed:
 		r.span(f.size)
 	case kindString:
-		r.str(flexible)
+		if _, null := r.str(flexible); null && r.strict {
+			r.fail()
+		}
 	case kindBytes:
 		r.bytes(flexible)
 	case kindStruct:
