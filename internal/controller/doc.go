@@ -26,8 +26,9 @@
 //  3. A replica whose directory isn't registered by its broker is never elected
 //     without an explicit unclean election; nor does it get another directory
 //     while it is the last member of the ISR, because that would hide the loss.
-//  4. Removing the last member of an ISR keeps it in the ISR, without a leader
-//     (with ELR: the ISR may be empty and the replica moves to the ELR).
+//  4. An ISR of which nobody could lead any more is kept as it is, without a
+//     leader; who can't hold an in-sync replica leaves it at the next election
+//     (with ELR: the ISR may be empty, and its members move to the ELR).
 //  5. Every partition change raises the partition epoch by one; the leader epoch
 //     rises when the leader field is written, and only then.
 //  6. Equal inputs give equal outputs: map order, clock and randomness never

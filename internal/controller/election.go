@@ -15,6 +15,9 @@ type electorate struct {
 	// changed, unless NoBroker, is in the state after; nil means unregistered.
 	changed model.BrokerID
 	after   *metadata.Broker
+	// silent are brokers whose session has expired too: they are fenced next, one
+	// after the other, and don't count as active before.
+	silent []model.BrokerID
 }
 
 func voters(img *metadata.Image) electorate { return electorate{img: img, changed: model.NoBroker} }
@@ -36,12 +39,17 @@ func (e electorate) active(id model.BrokerID) Verdict {
 	switch {
 	case b == nil:
 		return CandidateUnregistered
-	case b.Fenced:
+	case b.Fenced, slices.Contains(e.silent, id) && id != e.changed:
 		return CandidateFenced
 	case b.InControlledShutdown:
 		return CandidateShuttingDown
 	}
 	return Eligible
+}
+
+// anyAcceptable reports whether any of ids could lead.
+func (e electorate) anyAcceptable(p *metadata.Partition, ids []model.BrokerID) bool {
+	return slices.ContainsFunc(ids, func(id model.BrokerID) bool { return e.acceptable(p, id) == Eligible })
 }
 
 // acceptable also asks for the replica's directory (invariant 3).
@@ -109,13 +117,13 @@ func (ch *change) elect(el electorate, b ballot) {
 	}
 	switch {
 	case b == ballotPreferred && len(next.Replicas) > 0 && valid(next.Replicas[0]):
-		ch.lead(next.Replicas[0])
+		ch.lead(el, next.Replicas[0])
 		return
 	case ch.from.Leader != model.NoBroker && valid(ch.from.Leader):
 		return
 	}
 	if i := slices.IndexFunc(next.Replicas, valid); i >= 0 {
-		ch.lead(next.Replicas[i])
+		ch.lead(el, next.Replicas[i])
 		return
 	}
 	acceptable := func(r model.BrokerID) bool { return el.acceptable(next, r) == Eligible }
@@ -155,13 +163,19 @@ func (ch *change) lastKnownLeader() (model.BrokerID, bool) {
 	return r, slices.Contains(n.Replicas, r)
 }
 
-// lead makes r, a member of the ISR or the ELR, the leader.
-func (ch *change) lead(r model.BrokerID) {
+// lead makes r, a member of the ISR or the ELR, the leader. An ISR that was kept
+// while nobody could lead is left by those who still can't hold an in-sync replica.
+func (ch *change) lead(el electorate, r model.BrokerID) {
 	ch.next.Leader = r
 	if r == ch.from.Leader {
 		return
 	}
 	ch.election = FromISR
+	if ch.from.Leader == model.NoBroker {
+		ch.next.ISR = slices.DeleteFunc(ch.next.ISR, func(id model.BrokerID) bool {
+			return el.acceptable(&ch.next, id) != Eligible
+		})
+	}
 	if !slices.Contains(ch.next.ISR, r) {
 		ch.election = FromELR
 		ch.next.ISR = []model.BrokerID{r}

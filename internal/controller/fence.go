@@ -20,13 +20,25 @@ type departure struct {
 
 // depart takes the broker out of every ISR that it is in, and elects. Partitions
 // come before the broker's own record, so no replay sees a fenced leader.
+//
+// Where nobody who is left in the ISR could lead, it is kept as it is: all of them
+// have what was committed, so whoever returns first may lead. To go on removing
+// them would leave one by chance, and the partition waiting for that one alone,
+// after all brokers stopped at once. (With the ELR, that remembers them.)
 func (c *Core) depart(t *step, d departure) {
-	el := voters(t.img).with(d.id, d.after)
+	expired := c.expired(t.env.Now)
 	for _, p := range partitions(t.img, func(p *metadata.Partition) bool {
 		return slices.Contains(p.ISR, d.id) || d.unclean && slices.Contains(p.ELR, d.id)
 	}) {
 		ch := c.change(t.img, p)
 		ch.next.ISR = without(ch.next.ISR, d.id)
+		el := voters(t.img).with(d.id, d.after)
+		if !ch.rules.elr {
+			el.silent = expired
+			if d.after != nil && !el.anyAcceptable(&ch.next, ch.next.ISR) {
+				ch.next.ISR = slices.Clone(ch.from.ISR)
+			}
+		}
 		if d.unclean {
 			ch.unclean = []model.BrokerID{d.id}
 			ch.next.ELR = without(ch.next.ELR, d.id)

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"slices"
 	"time"
 
 	"tidemark/internal/metadata"
@@ -49,6 +50,17 @@ func (c *Core) session(b *metadata.Broker, now time.Time) *session {
 func (c *Core) sessionValid(b *metadata.Broker, now time.Time) bool {
 	s := c.sessions[b.ID]
 	return s != nil && s.epoch == b.Epoch && now.Before(s.last.Add(c.cfg.SessionTimeout))
+}
+
+// expired lists the unfenced brokers whose session is over.
+func (c *Core) expired(now time.Time) (ids []model.BrokerID) {
+	for id, b := range c.view.Brokers {
+		if s := c.sessions[id]; !b.Fenced && s != nil && !now.Before(s.last.Add(c.cfg.SessionTimeout)) {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
 }
 
 // stalest returns the unfenced broker with the oldest contact; ties go to the

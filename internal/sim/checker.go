@@ -301,7 +301,7 @@ func checkSets(img *metadata.Image, p *metadata.Partition, minISR int) error {
 		if slices.Contains(p.ELR, id) {
 			return fmt.Errorf("%d is in ISR and ELR", id)
 		}
-		if b := img.Brokers[id]; (b == nil || b.Fenced) && (len(p.ISR) > 1 || p.Leader != model.NoBroker) {
+		if b := img.Brokers[id]; (b == nil || b.Fenced) && p.Leader != model.NoBroker {
 			return fmt.Errorf("fenced broker %d in the ISR", id)
 		}
 	}
