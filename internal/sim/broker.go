@@ -3,6 +3,7 @@ package sim
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"tidemark/internal/commitlog"
@@ -61,13 +62,13 @@ type broker struct {
 	purgatory   *purgatory.Purgatory
 	files       *commitlog.Files
 	isTouched   bool
-	lastEnds    map[model.TopicPartition]model.Offset // log ends when it died
+	lastEnds    map[part]model.Offset // log ends when it died
 }
 
 func newBroker(w *World, id int) *broker {
 	b := &broker{
 		node: node{id: id, name: fmt.Sprintf("b%d", id)}, w: w, fs: vfs.NewMem(), dir: w.newID(),
-		previous: model.NoBrokerEpoch, purgatory: purgatory.New(1 << 20), lastEnds: map[model.TopicPartition]model.Offset{},
+		previous: model.NoBrokerEpoch, purgatory: purgatory.New(1 << 20), lastEnds: map[part]model.Offset{},
 	}
 	b.observed.self, b.disk.w = id, w
 	b.skew = w.rng.Int64N(2*w.cfg.Skew+1) - w.cfg.Skew
@@ -128,9 +129,9 @@ func (b *broker) die(percent int) {
 	b.w.logf(&b.node, "dies, %d%% of what is unsynced survives", percent)
 	b.observed = *b.strict
 	for _, h := range b.hosted {
-		b.lastEnds[h.tp] = h.p.Log().End()
+		b.lastEnds[h.part] = h.p.Log().End()
 		if b.w.cfg.FlushOnAck && percent < 100 {
-			b.lastEnds[h.tp] = h.p.Log().Flushed()
+			b.lastEnds[h.part] = h.p.Log().Flushed()
 		}
 	}
 	if percent < 100 { // the machine has lost its memory, not only a process its life
@@ -165,7 +166,7 @@ func (b *broker) closeCleanly() {
 	b.w.logf(&b.node, "stops cleanly")
 	b.checkpoint()
 	for _, h := range b.hosted {
-		b.lastEnds[h.tp] = h.p.Log().End()
+		b.lastEnds[h.part] = h.p.Log().End()
 		if b.trouble("close", h.p.Close(true)) {
 			return
 		}
@@ -217,8 +218,10 @@ func (b *broker) checkpoint() {
 func (b *broker) offsets() (hws, starts, points map[model.TopicPartition]model.Offset) {
 	hws, starts, points = map[model.TopicPartition]model.Offset{}, map[model.TopicPartition]model.Offset{},
 		map[model.TopicPartition]model.Offset{}
-	if !b.published { // not opened yet: what the files say stays true
-		return b.marks, b.starts, b.points
+	if b.recovering { // of what isn't opened yet, what the files say stays true
+		maps.Copy(hws, b.marks)
+		maps.Copy(starts, b.starts)
+		maps.Copy(points, b.points)
 	}
 	for _, h := range b.hosted {
 		hws[h.tp], starts[h.tp], points[h.tp] = h.p.HighWatermark(), h.p.LogStart(), h.p.Log().Flushed()
@@ -415,9 +418,9 @@ func (b *broker) heartbeat() {
 func (b *broker) assignDirs() {
 	req := &controller.AssignReplicasToDirs{Broker: model.BrokerID(b.id), Epoch: b.epoch}
 	for _, h := range b.hosted {
-		if _, p, ok := b.img.Partition(h.tp); ok && p.Dir(req.Broker) != b.dir {
+		if _, p, ok := b.img.PartitionByID(h.key()); ok && p.Dir(req.Broker) != b.dir {
 			req.Assignments = append(req.Assignments, controller.DirAssignment{
-				Dir: b.dir, Partition: model.TopicIDPartition{TopicID: h.id, Partition: h.tp.Partition},
+				Dir: b.dir, Partition: h.key(),
 			})
 		}
 	}

@@ -18,15 +18,17 @@ func stack() []byte { return debug.Stack() }
 // checker knows what must hold, and looks after every event.
 type checker struct {
 	w       *World
-	ledgers map[model.TopicPartition]*ledger
+	ledgers map[part]*ledger
 	acks    []ack // of the event that is running
 	buf     []byte
+
+	deletedIDs map[model.TopicID]bool
 }
 
 // ledger is the truth about one partition: every batch that was ever below a
 // leader's high watermark.
 type ledger struct {
-	tp      model.TopicPartition
+	part
 	batches []committed
 	hw      model.Offset // the highest ever exposed
 	start   model.Offset // deleted on purpose below
@@ -56,17 +58,17 @@ type ack struct {
 }
 
 func newChecker(w *World) *checker {
-	return &checker{w: w, ledgers: map[model.TopicPartition]*ledger{}}
+	return &checker{w: w, ledgers: map[part]*ledger{}, deletedIDs: map[model.TopicID]bool{}}
 }
 
-func (c *checker) ledger(tp model.TopicPartition) *ledger {
-	l := c.ledgers[tp]
+func (c *checker) ledger(of part) *ledger {
+	l := c.ledgers[of]
 	if l == nil {
 		l = &ledger{
-			tp: tp, leaders: map[model.LeaderEpoch]model.BrokerID{}, seqs: map[model.ProducerID]int32{},
+			part: of, leaders: map[model.LeaderEpoch]model.BrokerID{}, seqs: map[model.ProducerID]int32{},
 			where: map[producerSeq]model.Offset{}, last: map[model.ProducerID]model.Offset{},
 		}
-		c.ledgers[tp] = l
+		c.ledgers[of] = l
 	}
 	return l
 }
@@ -84,7 +86,7 @@ func (l *ledger) at(off model.Offset) int {
 
 // replica looks at a replica after each of its changes.
 func (c *checker) replica(h *hosted) {
-	w, l := c.w, c.ledger(h.tp)
+	w, l := c.w, c.ledger(h.part)
 	hw, end, start := h.p.HighWatermark(), h.p.Log().End(), h.p.LogStart()
 	leads, epoch := h.p.Leads()
 	if h.b.disk.failed != nil && !leads { // broken off in the middle, and offline
@@ -107,7 +109,7 @@ func (c *checker) replica(h *hosted) {
 		w.logf(&h.b.node, "truncates %s from %d to %d", h.tp, h.lastEnd, end)
 		if end < l.hw {
 			w.rare.hit(TruncatedBelowOldHW)
-			_, p, ok := w.quorum.image().Partition(h.tp)
+			_, p, ok := w.quorum.image().PartitionByID(h.key())
 			if ok && !h.b.lossy && slices.Contains(p.ISR, model.BrokerID(h.b.id)) {
 				w.fail("CommittedNotTruncated: %s %s: member of the isr %v cut to %d, high watermark is %d",
 					h.b.name, h.tp, p.ISR, end, l.hw)
@@ -215,7 +217,7 @@ func (l *ledger) see(b record.Batch, mayAdd bool, c *checker) error {
 // covered is ISRCoversHighWatermark: whoever the controller may elect holds
 // everything below the high watermark.
 func (c *checker) covered(h *hosted, l *ledger, epoch model.LeaderEpoch) {
-	_, p, ok := c.w.quorum.image().Partition(h.tp)
+	_, p, ok := c.w.quorum.image().PartitionByID(h.key())
 	if !ok || p.LeaderEpoch != epoch {
 		return
 	}
@@ -226,7 +228,7 @@ func (c *checker) covered(h *hosted, l *ledger, epoch model.LeaderEpoch) {
 func (c *checker) holders(l *ledger, ids []model.BrokerID, what string) {
 	for _, id := range ids {
 		b := c.w.brokers[id-1]
-		end, known := b.endOf(l.tp)
+		end, known := b.endOf(l.part)
 		if b.lossy || !known || end >= l.hw {
 			continue
 		}
@@ -235,26 +237,26 @@ func (c *checker) holders(l *ledger, ids []model.BrokerID, what string) {
 }
 
 // endOf is the log end of a replica, alive or dead.
-func (b *broker) endOf(tp model.TopicPartition) (model.Offset, bool) {
+func (b *broker) endOf(of part) (model.Offset, bool) {
 	if b.up && b.published {
-		if h := b.find(tp); h != nil {
+		if h := b.find(of.tp); h != nil && h.topic == of.topic {
 			return h.p.Log().End(), true
 		}
 		return 0, false
 	}
-	end, ok := b.lastEnds[tp]
+	end, ok := b.lastEnds[of]
 	return end, ok
 }
 
 // becameLeader is SingleLeaderPerEpoch and LeaderCompleteness.
 func (c *checker) becameLeader(h *hosted, epoch model.LeaderEpoch) {
-	l := c.ledger(h.tp)
+	l := c.ledger(h.part)
 	id := model.BrokerID(h.b.id)
 	if old, ok := l.leaders[epoch]; ok && old != id {
 		c.w.fail("SingleLeaderPerEpoch: %s: %d and %d lead in epoch %d", h.tp, old, id, epoch)
 	}
 	l.leaders[epoch] = id
-	_, p, ok := c.w.quorum.image().Partition(h.tp)
+	_, p, ok := c.w.quorum.image().PartitionByID(h.key())
 	if !ok || p.LeaderEpoch != epoch {
 		return
 	}
@@ -273,10 +275,16 @@ func (c *checker) becameLeader(h *hosted, epoch model.LeaderEpoch) {
 // metadata checks every committed change of the cluster's state (I11, I12).
 func (c *checker) metadata(before *metadata.Image, u metadata.Update) {
 	img := u.Image
-	changed, _ := u.Delta.Topics()
+	changed, deleted := u.Delta.Topics()
+	for _, id := range deleted {
+		c.deletedIDs[id] = true
+	}
 	for _, t := range changed {
+		if c.deletedIDs[t.New.ID] {
+			c.w.fail("DeletedNeverResurrects: %s: topic %s had been deleted", t.New.Name, t.New.ID)
+		}
 		for _, d := range t.Partitions {
-			tp := model.TopicPartition{Topic: t.New.Name, Partition: d.Index}
+			tp := part{model.TopicPartition{Topic: t.New.Name, Partition: d.Index}, t.New.ID}
 			if err := checkSets(img, d.New, c.w.cfg.MinISR); err != nil {
 				c.w.fail("%s: %v: %+v", tp, err, *d.New)
 			}
@@ -323,7 +331,7 @@ func checkSets(img *metadata.Image, p *metadata.Partition, minISR int) error {
 }
 
 // change checks one step of a partition.
-func (c *checker) change(tp model.TopicPartition, o, n *metadata.Partition) {
+func (c *checker) change(tp part, o, n *metadata.Partition) {
 	w := c.w
 	w.logf(nil, "%s: leader %d epoch %d/%d isr %v replicas %v", tp, n.Leader, n.LeaderEpoch, n.PartitionEpoch, n.ISR, n.Replicas)
 	if n.PartitionEpoch <= o.PartitionEpoch || n.LeaderEpoch < o.LeaderEpoch {
@@ -350,7 +358,7 @@ func (c *checker) change(tp model.TopicPartition, o, n *metadata.Partition) {
 	if !old.up {
 		return
 	}
-	if h := old.find(tp); h != nil {
+	if h := old.find(tp.tp); h != nil {
 		switch h.p.State().ISRState {
 		case "pending-expand":
 			w.rare.hit(ElectionDuringExpansion)
@@ -362,7 +370,7 @@ func (c *checker) change(tp model.TopicPartition, o, n *metadata.Partition) {
 // elected checks where a leader comes from (I10): the ISR, or what its change adds
 // to that, or when that is empty the ELR. Who led last when both are empty may have
 // lost something, and has to recover first.
-func (c *checker) elected(tp model.TopicPartition, o, n *metadata.Partition) {
+func (c *checker) elected(tp part, o, n *metadata.Partition) {
 	w := c.w
 	switch {
 	case slices.Contains(o.ISR, n.Leader):
@@ -388,7 +396,7 @@ func (c *checker) acked(h *hosted, batch []byte, a partition.Appended) {
 // in the ledger, at the offset that was told. The ledger is never unwritten.
 func (c *checker) settleAcks() {
 	for _, a := range c.acks {
-		l := c.ledger(a.h.tp)
+		l := c.ledger(a.h.part)
 		if at, ok := l.where[a.seq]; !ok || at != a.base || l.hw < a.next {
 			c.w.fail("AckedRecordsSurvive: %s: batch %d of producer %d acknowledged at %d (high watermark %d), committed at %d, %v",
 				a.h.tp, a.seq.seq, a.seq.id, a.base, l.hw, at, ok)
@@ -398,7 +406,7 @@ func (c *checker) settleAcks() {
 	c.acks = c.acks[:0]
 }
 
-func (c *checker) isCommitted(tp model.TopicPartition, id model.ProducerID, seq int32) bool {
+func (c *checker) isCommitted(tp part, id model.ProducerID, seq int32) bool {
 	_, ok := c.ledger(tp).where[producerSeq{id, seq}]
 	return ok
 }
@@ -414,10 +422,10 @@ func (c *checker) inLog(h *hosted, batch record.Batch) (found bool) {
 
 // lastOfProducers is the lowest offset at which the last batch of an idempotent
 // producer is.
-func (c *checker) lastOfProducers(tp model.TopicPartition) model.Offset {
+func (c *checker) lastOfProducers(tp part) model.Offset {
 	low := model.Offset(1 << 62)
 	for _, p := range c.w.clients.producers {
-		if p.tp == tp && p.pid != model.NoProducerID {
+		if p.part == tp && p.pid != model.NoProducerID {
 			low = min(low, c.ledger(tp).last[p.pid])
 		}
 	}
@@ -425,14 +433,14 @@ func (c *checker) lastOfProducers(tp model.TopicPartition) model.Offset {
 }
 
 // deleted notes that an administrator deleted records.
-func (c *checker) deleted(tp model.TopicPartition, before model.Offset) {
+func (c *checker) deleted(tp part, before model.Offset) {
 	l := c.ledger(tp)
 	l.start = max(l.start, before)
 }
 
 // consumed is FetchNeverAboveHW and repeatable read.
 func (c *checker) consumed(k *consumerClient, b record.Batch) {
-	l := c.ledger(k.tp)
+	l := c.ledger(k.part)
 	if b.BaseOffset() > k.offset {
 		c.w.fail("consumer of %s: at %d, got a batch at %d", k.tp, k.offset, b.BaseOffset())
 		return
@@ -449,38 +457,57 @@ func (c *checker) consumed(k *consumerClient, b record.Batch) {
 // unrest says what has not recovered yet, "" if everything has.
 func (c *checker) unrest() string {
 	w := c.w
-	t := w.quorum.image().Topics.ByName[topic]
-	if t == nil {
+	img := w.quorum.image()
+	if img.Topics.ByName[topic] == nil {
 		return "there is no topic"
 	}
 	for _, p := range w.clients.producers {
-		if !p.idle() {
+		if !p.idle() && !c.deletedIDs[p.topic] {
 			return fmt.Sprintf("producer %d has %d unacknowledged batches for %s", p.pid, len(p.queue), p.tp)
 		}
 	}
-	for i, p := range t.Partitions {
-		tp := model.TopicPartition{Topic: topic, Partition: int32(i)}
-		if p.Leader == model.NoBroker || len(p.ISR) != len(p.Replicas) || len(p.Adding)+len(p.Removing) > 0 {
-			return fmt.Sprintf("%s: leader %d, isr %v, replicas %v, adding %v, removing %v",
-				tp, p.Leader, p.ISR, p.Replicas, p.Adding, p.Removing)
+	for _, name := range []string{topic, fleeting} {
+		t := img.Topics.ByName[name]
+		if t == nil {
+			continue
 		}
-		if why := c.unequal(tp, p); why != "" {
-			return why
+		for i, p := range t.Partitions {
+			of := part{model.TopicPartition{Topic: name, Partition: int32(i)}, t.ID}
+			if p.Leader == model.NoBroker || len(p.ISR) != len(p.Replicas) || len(p.Adding)+len(p.Removing) > 0 {
+				return fmt.Sprintf("%s: leader %d, isr %v, replicas %v, adding %v, removing %v",
+					of, p.Leader, p.ISR, p.Replicas, p.Adding, p.Removing)
+			}
+			if why := c.unequal(of, p); why != "" {
+				return why
+			}
 		}
 	}
 	for _, k := range w.clients.consumers {
-		if l := c.ledger(k.tp); k.offset < l.hw {
+		if l := c.ledger(k.part); k.offset < l.hw && !c.deletedIDs[k.topic] {
 			return fmt.Sprintf("consumer of %s is at %d of %d", k.tp, k.offset, l.hw)
+		}
+	}
+	return c.leftovers()
+}
+
+// leftovers names a replica that should be gone.
+func (c *checker) leftovers() string {
+	for _, b := range c.w.brokers {
+		for _, h := range b.hosted {
+			_, p, ok := c.w.quorum.image().PartitionByID(h.key())
+			if !ok || !slices.Contains(p.Replicas, model.BrokerID(b.id)) {
+				return fmt.Sprintf("%s still hosts %s", b.name, h.part)
+			}
 		}
 	}
 	return ""
 }
 
-func (c *checker) unequal(tp model.TopicPartition, p *metadata.Partition) string {
+func (c *checker) unequal(tp part, p *metadata.Partition) string {
 	l := c.ledger(tp)
 	for _, id := range p.Replicas {
-		h := c.w.brokers[id-1].find(tp)
-		if h == nil {
+		h := c.w.brokers[id-1].find(tp.tp)
+		if h == nil || h.topic != tp.topic {
 			return fmt.Sprintf("%s: broker %d has no replica", tp, id)
 		}
 		if hw, end := h.p.HighWatermark(), h.p.Log().End(); hw != l.hw || end != l.hw {
@@ -492,15 +519,10 @@ func (c *checker) unequal(tp model.TopicPartition, p *metadata.Partition) string
 
 // final reads everything once more, at rest.
 func (c *checker) final() {
-	for i := range c.w.cfg.Partitions {
-		l := c.ledger(model.TopicPartition{Topic: topic, Partition: int32(i)})
-		c.w.mix(uint64(l.hw))
-		for _, b := range c.w.brokers {
-			h := b.find(l.tp)
-			_, p, _ := c.w.quorum.image().Partition(l.tp)
-			if h == nil || !slices.Contains(p.Replicas, model.BrokerID(b.id)) {
-				continue
-			}
+	for _, b := range c.w.brokers {
+		for _, h := range b.hosted {
+			l := c.ledger(h.part)
+			c.w.mix(uint64(l.hw))
 			if h.p.LogStart() > l.start {
 				c.w.fail("%s %s: log starts at %d, deleted was only up to %d", b.name, l.tp, h.p.LogStart(), l.start)
 			}

@@ -7,13 +7,18 @@ import (
 	"strconv"
 
 	"tidemark/internal/controller"
+	"tidemark/internal/metadata"
 	"tidemark/internal/model"
 	"tidemark/internal/partition"
 	"tidemark/internal/producer"
 	"tidemark/internal/record"
 )
 
-const topic = "t"
+// Names of topics: one that stays, and one that is deleted and made again.
+const (
+	topic    = "t"
+	fleeting = "u"
+)
 
 // clients are the producers and consumers of a world, and the admin who makes
 // the topic.
@@ -22,10 +27,13 @@ type clients struct {
 	admin     node
 	producers []*producerClient
 	consumers []*consumerClient
+	last      int // id
+	churning  bool
+	made      map[model.TopicID]bool
 }
 
 func (c *clients) start(w *World) {
-	c.w = w
+	c.w, c.made = w, map[model.TopicID]bool{}
 	c.admin = node{id: 200, name: "admin", up: true}
 	w.after(500*ms, &c.admin, "create topic", c.createTopic)
 }
@@ -37,15 +45,53 @@ func (c *clients) createTopic() {
 		w.after(100*ms, &c.admin, "create topic", c.createTopic)
 		return
 	}
-	req := &controller.CreateTopics{Topics: []controller.NewTopic{{
-		Name: topic, Partitions: int32(w.cfg.Partitions), ReplicationFactor: 3, Configs: w.topicConfigs(),
-	}}}
-	c.ask("create topics", req, func(resp any, err error) {
-		if w.quorum.image().Topics.ByName[topic] == nil {
+	c.create(topic, int32(w.cfg.Partitions), func(t *metadata.Topic) {
+		if t == nil {
 			w.after(200*ms, &c.admin, "create topic", c.createTopic)
 			return
 		}
-		c.begin()
+		c.join(t)
+	})
+}
+
+// create makes a topic; done gets what is committed by then.
+func (c *clients) create(name string, partitions int32, done func(*metadata.Topic)) {
+	req := &controller.CreateTopics{Topics: []controller.NewTopic{{
+		Name: name, Partitions: partitions, ReplicationFactor: 3, Configs: c.w.topicConfigs(),
+	}}}
+	c.ask("create topics", req, func(resp any, err error) { done(c.w.quorum.image().Topics.ByName[name]) })
+}
+
+// churn deletes the fleeting topic, or makes it again under its name. Whoever
+// wrote to it or read it stays with the one that is gone.
+func (c *clients) churn() {
+	w := c.w
+	if c.churning || len(c.producers) == 0 {
+		return
+	}
+	c.churning = true
+	if t := w.quorum.image().Topics.ByName[fleeting]; t != nil {
+		w.logf(nil, "deletes topic %s", t.Name)
+		req := &controller.DeleteTopics{Topics: []controller.TopicRef{{Name: fleeting}}}
+		c.ask("delete topics", req, func(resp any, _ error) {
+			c.churning = false
+			if r, ok := resp.(*controller.DeleteTopicsResponse); ok && !r.Topics[0].Failed() && !w.check.deletedIDs[t.ID] {
+				w.fail("topic %s was deleted, and is there", t.ID)
+			}
+			if w.chance(70) && w.now < w.cfg.Heal {
+				c.churn()
+			}
+		})
+		return
+	}
+	c.create(fleeting, 1, func(t *metadata.Topic) {
+		if c.churning = false; t != nil && !c.made[t.ID] {
+			if len(c.made) > 0 {
+				w.rare.hit(TopicMadeAgain)
+			}
+			c.made[t.ID] = true
+			c.join(t)
+		}
 	})
 }
 
@@ -66,37 +112,42 @@ func (w *World) topicConfigs() []controller.ConfigEntry {
 	return []controller.ConfigEntry{{Name: "min.insync.replicas", Value: &minISR}}
 }
 
-func (c *clients) begin() {
+// join lets producers and consumers use a new topic.
+func (c *clients) join(t *metadata.Topic) {
 	w := c.w
-	id := 201
-	for p := range w.cfg.Partitions {
-		tp := model.TopicPartition{Topic: topic, Partition: int32(p)}
-		for i := range w.cfg.Producers {
-			c.producers = append(c.producers, newProducer(w, id, tp, -1, model.ProducerID(1000+10*p+i)))
-			id++
+	var producers []*producerClient
+	var consumers []*consumerClient
+	for p := range t.Partitions {
+		of := part{model.TopicPartition{Topic: t.Name, Partition: int32(p)}, t.ID}
+		for range w.cfg.Producers {
+			producers = append(producers, newProducer(w, c.newID(), of, -1, model.ProducerID(1000+c.last)))
 		}
 		if w.cfg.WeakAcks {
-			c.producers = append(c.producers, newProducer(w, id, tp, int16(p%2), model.NoProducerID))
-			id++
+			producers = append(producers, newProducer(w, c.newID(), of, int16(p%2), model.NoProducerID))
 		}
-		c.consumers = append(c.consumers, newConsumer(w, id, tp))
-		id++
+		consumers = append(consumers, newConsumer(w, c.newID(), of))
 	}
-	for _, p := range c.producers {
+	for _, p := range producers {
 		w.after(w.upTo(second), &p.node, "produce", p.next)
 	}
-	for _, k := range c.consumers {
+	for _, k := range consumers {
 		w.after(w.upTo(second), &k.node, "consume", k.poll)
 	}
+	c.producers, c.consumers = append(c.producers, producers...), append(c.consumers, consumers...)
+}
+
+func (c *clients) newID() int {
+	c.last++
+	return 200 + c.last
 }
 
 // leaderOf is whom a client takes for the leader: what some broker's metadata says.
-func (w *World) leaderOf(tp model.TopicPartition) (*broker, model.LeaderEpoch) {
+func (w *World) leaderOf(of part) (*broker, model.LeaderEpoch) {
 	b := w.brokers[w.rng.IntN(len(w.brokers))]
 	if !b.up || b.img == nil {
 		return nil, model.NoLeaderEpoch
 	}
-	_, p, ok := b.img.Partition(tp)
+	_, p, ok := b.img.PartitionByID(of.key())
 	if !ok || p.Leader == model.NoBroker {
 		return nil, model.NoLeaderEpoch
 	}
@@ -107,8 +158,8 @@ func (w *World) leaderOf(tp model.TopicPartition) (*broker, model.LeaderEpoch) {
 // on one partition, which retries for ever; or a plain one with weaker acks.
 type producerClient struct {
 	node
+	part
 	w     *World
-	tp    model.TopicPartition
 	acks  int16
 	pid   model.ProducerID
 	seq   int32
@@ -127,8 +178,8 @@ type sending struct {
 	done  bool
 }
 
-func newProducer(w *World, id int, tp model.TopicPartition, acks int16, pid model.ProducerID) *producerClient {
-	return &producerClient{node: node{id: id, name: fmt.Sprintf("p%d", id), up: true}, w: w, tp: tp, acks: acks, pid: pid, by: fromClient}
+func newProducer(w *World, id int, of part, acks int16, pid model.ProducerID) *producerClient {
+	return &producerClient{node: node{id: id, name: fmt.Sprintf("p%d", id), up: true}, part: of, w: w, acks: acks, pid: pid, by: fromClient}
 }
 
 const inFlightMax = 5
@@ -136,7 +187,7 @@ const inFlightMax = 5
 // next makes a batch, unless too many are out or the world is to come to rest.
 func (p *producerClient) next() {
 	w := p.w
-	if w.now > w.cfg.Heal+second || p.sent >= w.cfg.Batches {
+	if w.now > w.cfg.Heal+second || p.sent >= w.cfg.Batches || w.check.deletedIDs[p.topic] {
 		return
 	}
 	n := 1 + w.rng.IntN(3)
@@ -169,7 +220,10 @@ func (p *producerClient) make() {
 // pump sends what is not out. A batch that is sent again goes alone, and so does
 // the very first: a broker takes any first sequence of a producer.
 func (p *producerClient) pump() {
-	to, _ := p.w.leaderOf(p.tp)
+	if p.w.check.deletedIDs[p.topic] {
+		return
+	}
+	to, _ := p.w.leaderOf(p.part)
 	for i, s := range p.queue {
 		if s.out || s.done {
 			continue
@@ -191,11 +245,11 @@ func (p *producerClient) send(s *sending, to *broker) {
 	w := p.w
 	if p.pid != model.NoProducerID && w.chance(w.cfg.Copies) {
 		w.call(&p.node, &to.node, fromClientAgain-p.by+fromClient, "produce copy", w.cfg.Timeout,
-			func(reply func(any)) { w.rare.hit(DuplicateSent); to.produce(p.tp, s.batch, p.acks, reply) },
+			func(reply func(any)) { w.rare.hit(DuplicateSent); to.produce(p.part, s.batch, p.acks, reply) },
 			func(any, error) {})
 	}
 	w.call(&p.node, &to.node, p.by, "produce", w.cfg.Timeout+w.cfg.Timeout/2,
-		func(reply func(any)) { to.produce(p.tp, s.batch, p.acks, reply) },
+		func(reply func(any)) { to.produce(p.part, s.batch, p.acks, reply) },
 		func(resp any, err error) {
 			s.out = false
 			r, ok := resp.(produced)
@@ -243,8 +297,8 @@ func (p *producerClient) outOfOrder(s *sending, err error, r produced) {
 	switch {
 	case p.queue[0] != s || r.late:
 		p.w.rare.hit(OutOfOrderRetried)
-	case p.w.check.isCommitted(p.tp, p.pid, s.seq):
-		at := p.w.check.ledger(p.tp).where[producerSeq{p.pid, s.seq}]
+	case p.w.check.isCommitted(p.part, p.pid, s.seq):
+		at := p.w.check.ledger(p.part).where[producerSeq{p.pid, s.seq}]
 		p.w.fail("producer %d: batch %d of %s at %d is not known as a duplicate, producers were rebuilt at %d: %v",
 			p.pid, s.seq, p.tp, at, r.rebuilt, err)
 	case r.have: // not committed yet
@@ -259,16 +313,16 @@ func (p *producerClient) idle() bool { return len(p.queue) == 0 }
 // any replica.
 type consumerClient struct {
 	node
+	part
 	w      *World
-	tp     model.TopicPartition
 	offset model.Offset
 	latest model.Offset // last answer of "latest", under epoch
 	epoch  model.LeaderEpoch
 }
 
-func newConsumer(w *World, id int, tp model.TopicPartition) *consumerClient {
+func newConsumer(w *World, id int, of part) *consumerClient {
 	return &consumerClient{
-		node: node{id: id, name: fmt.Sprintf("k%d", id), up: true}, w: w, tp: tp,
+		node: node{id: id, name: fmt.Sprintf("k%d", id), up: true}, part: of, w: w,
 		latest: model.NoOffset, epoch: model.NoLeaderEpoch,
 	}
 }
@@ -283,7 +337,10 @@ type consumed struct {
 // poll reads once and comes again.
 func (k *consumerClient) poll() {
 	w := k.w
-	to, epoch := w.leaderOf(k.tp)
+	if w.check.deletedIDs[k.topic] {
+		return
+	}
+	to, epoch := w.leaderOf(k.part)
 	k.epoch = max(k.epoch, epoch)
 	if w.cfg.FollowerReads && w.chance(50) {
 		to = w.brokers[w.rng.IntN(len(w.brokers))]
@@ -343,7 +400,7 @@ func (k *consumerClient) got(c *consumed) {
 func (b *broker) consume(k *consumerClient, asks bool) (c consumed) {
 	c.latest = model.NoOffset
 	h := b.find(k.tp)
-	if h == nil || !b.published {
+	if h == nil || h.topic != k.topic || !b.published {
 		c.err = partition.ErrNotHosted
 		return c
 	}

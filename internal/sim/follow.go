@@ -91,7 +91,7 @@ func (l *fetchLoop) fetch() {
 			continue
 		}
 		wanted++
-		ask := partitionAsk{tp: h.tp, id: h.id, at: at}
+		ask := partitionAsk{tp: h.tp, id: h.topic, at: at}
 		same := ask
 		same.at.HighWatermark, old.at.HighWatermark = 0, 0
 		if !named || same != old {
@@ -148,7 +148,7 @@ func (b *broker) take(l *fetchLoop, a *partitionAnswer) {
 		return
 	}
 	now, follows := h.p.FollowPosition()
-	if !follows || now.Epoch != sent.at.Epoch || now.Offset != sent.at.Offset || h.id != sent.id {
+	if !follows || now.Epoch != sent.at.Epoch || now.Offset != sent.at.Offset || h.topic != sent.id {
 		return
 	}
 	var err error
@@ -196,7 +196,7 @@ func (b *broker) outOfRange(l *fetchLoop, h *hosted, sent partitionAsk) {
 		func(reply func(any)) {
 			var e ends
 			th := to.find(h.tp)
-			if th == nil {
+			if th == nil || th.topic != h.topic {
 				e.err = partition.ErrNotHosted
 				reply(e)
 				return

@@ -13,10 +13,9 @@ import (
 
 // hosted is one replica on a broker, with what the checker remembers of it.
 type hosted struct {
-	b  *broker
-	tp model.TopicPartition
-	id model.TopicID
-	p  *partition.Partition
+	part
+	b *broker
+	p *partition.Partition
 
 	leader model.BrokerID // that it follows; NoBroker: nobody, or it leads
 	epoch  model.LeaderEpoch
@@ -29,6 +28,18 @@ type hosted struct {
 	lastEnd  model.Offset
 	rebuilt  model.Offset // the producers below it were read from disk
 }
+
+// part is a partition of one topic, not of the next one of the same name.
+type part struct {
+	tp    model.TopicPartition
+	topic model.TopicID
+}
+
+func (p part) key() model.TopicIDPartition {
+	return model.TopicIDPartition{TopicID: p.topic, Partition: p.tp.Partition}
+}
+
+func (p part) String() string { return p.tp.String() }
 
 func (b *broker) find(tp model.TopicPartition) *hosted {
 	for _, h := range b.hosted {
@@ -50,8 +61,19 @@ func (b *broker) settings() partition.Settings {
 // open makes the replica of a partition from what the disk has.
 func (b *broker) open(tp model.TopicPartition, id model.TopicID) *hosted {
 	dir := fmt.Sprintf("%s/%s", logDir, tp)
-	if have, ok, err := commitlog.ReadPartitionMetadata(b.io, dir); err == nil && ok && have != id {
-		b.trouble("remove a stray", b.io.RemoveAll(dir)) // of a topic of the same name
+	have, ok, err := commitlog.ReadPartitionMetadata(b.io, dir)
+	if b.trouble("partition.metadata", err) {
+		return nil
+	}
+	if !ok || have != id { // nothing, or a stray of a topic of the same name
+		if ok {
+			b.w.rare.hit(StrayRemoved)
+			if b.trouble("remove a stray", b.io.RemoveAll(dir)) {
+				return nil
+			}
+		}
+		b.forget(tp)
+		b.checkpoint() // or a crash would give it what they say of an earlier one
 	}
 	o := commitlog.DefaultConfig()
 	o.SegmentBytes, o.IndexInterval, o.IndexMaxBytes = b.w.cfg.SegmentBytes, 64, 4096
@@ -67,7 +89,7 @@ func (b *broker) open(tp model.TopicPartition, id model.TopicID) *hosted {
 	if b.trouble("open", err) || b.trouble("partition.metadata", commitlog.WritePartitionMetadata(b.io, dir, id)) {
 		return nil
 	}
-	h := &hosted{b: b, tp: tp, id: id, p: p, leader: model.NoBroker, epoch: model.NoLeaderEpoch, lastLead: model.NoLeaderEpoch}
+	h := &hosted{b: b, part: part{tp, id}, p: p, leader: model.NoBroker, epoch: model.NoLeaderEpoch, lastLead: model.NoLeaderEpoch}
 	h.lastEnd, h.rebuilt = p.Log().End(), p.Log().End()
 	b.w.logf(&b.node, "opens %s [%d, %d) hw %d", tp, p.LogStart(), h.lastEnd, p.HighWatermark())
 	b.hosted = append(b.hosted, h)
@@ -79,9 +101,8 @@ func (b *broker) open(tp model.TopicPartition, id model.TopicID) *hosted {
 func (b *broker) applyFirst(img *metadata.Image) {
 	b.w.logf(&b.node, "takes its roles at offset %d", img.Offset)
 	b.img = img
-	changed, _ := metadata.Between(metadata.Empty(), img).Topics()
 	b.published = true
-	b.assign(changed)
+	b.assign(metadata.Between(metadata.Empty(), img).Topics())
 	if b.disk.failed == nil {
 		b.lossy, b.recovering = false, false
 	}
@@ -91,8 +112,7 @@ func (b *broker) applyFirst(img *metadata.Image) {
 func (b *broker) apply(img *metadata.Image, d *metadata.Delta) {
 	old := b.img
 	b.img = img
-	changed, _ := d.Topics()
-	b.assign(changed)
+	b.assign(d.Topics())
 	if len(d.Brokers()) > 0 {
 		for _, id := range d.Brokers() {
 			if !old.IsActive(id) && img.IsActive(id) {
@@ -106,7 +126,12 @@ func (b *broker) apply(img *metadata.Image, d *metadata.Delta) {
 	}
 }
 
-func (b *broker) assign(changed []metadata.TopicChange) {
+func (b *broker) assign(changed []metadata.TopicChange, deleted []model.TopicID) {
+	for _, h := range slices.Clone(b.hosted) {
+		if slices.Contains(deleted, h.topic) {
+			b.drop(h)
+		}
+	}
 	for _, t := range changed {
 		for _, d := range t.Partitions {
 			tp := model.TopicPartition{Topic: t.New.Name, Partition: d.Index}
@@ -164,18 +189,23 @@ func (b *broker) role(tp model.TopicPartition, id model.TopicID, m *metadata.Par
 	b.perform(h)
 }
 
-// drop deletes a replica that was reassigned.
+// drop deletes a replica that was reassigned, or whose topic was deleted.
 func (b *broker) drop(h *hosted) {
 	b.w.logf(&b.node, "drops %s", h.tp)
 	h.p.Stop()
 	b.perform(h)
 	b.trouble("delete", h.p.Log().Delete())
 	b.hosted = slices.DeleteFunc(b.hosted, func(x *hosted) bool { return x == h })
-	delete(b.lastEnds, h.tp)
-	delete(b.marks, h.tp)
-	delete(b.starts, h.tp)
-	delete(b.points, h.tp)
+	delete(b.lastEnds, h.part)
+	b.forget(h.tp)
 	b.checkpoint()
+}
+
+// forget drops what the checkpoints say.
+func (b *broker) forget(tp model.TopicPartition) {
+	delete(b.marks, tp)
+	delete(b.starts, tp)
+	delete(b.points, tp)
 }
 
 // perform does what the last change of a replica asks for.

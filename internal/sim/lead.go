@@ -131,7 +131,7 @@ func (b *broker) serve(f *parkedFetch, arrived, now bool) bool {
 func (b *broker) servePart(f *parkedFetch, p *sessionPart, acknowledge bool) (pa partitionAnswer, urgent bool) {
 	pa.tp = p.ask.tp
 	h := b.find(p.ask.tp)
-	if h == nil || h.id != p.ask.id {
+	if h == nil || h.topic != p.ask.id {
 		pa.err = partition.ErrNotHosted
 		return pa, true
 	}
@@ -185,9 +185,9 @@ type produced struct {
 }
 
 // produce appends one batch for a client.
-func (b *broker) produce(tp model.TopicPartition, batch []byte, acks int16, reply func(any)) {
-	h := b.find(tp)
-	if h == nil || !b.published {
+func (b *broker) produce(to part, batch []byte, acks int16, reply func(any)) {
+	h := b.find(to.tp)
+	if h == nil || h.topic != to.topic || !b.published {
 		reply(produced{err: partition.ErrNotHosted})
 		return
 	}
@@ -196,10 +196,10 @@ func (b *broker) produce(tp model.TopicPartition, batch []byte, acks int16, repl
 		AcksAll: acks == -1, Origin: producer.Client, ZstdAllowed: true, Epoch: model.NoLeaderEpoch,
 	})
 	if err != nil || acks != -1 {
-		_, m, _ := b.w.quorum.image().Partition(tp)
+		_, m, ok := b.w.quorum.image().PartitionByID(to.key())
 		_, epoch := h.p.Leads()
 		have := errors.Is(err, producer.ErrOutOfOrderSequence) && b.w.check.inLog(h, batch)
-		reply(produced{err: err, base: a.Base, late: m.LeaderEpoch != epoch, have: have, rebuilt: h.rebuilt})
+		reply(produced{err: err, base: a.Base, late: !ok || m.LeaderEpoch != epoch, have: have, rebuilt: h.rebuilt})
 		b.flushLeader(h)
 		b.perform(h)
 		return

@@ -193,6 +193,8 @@ func (n *nemesis) strike(fault string) {
 		n.fillDisk(b)
 	case "blackout":
 		n.blackout()
+	case "churn":
+		w.clients.churn()
 	case "clock":
 		n.jump(b)
 	case "elect":
@@ -398,17 +400,17 @@ func (n *nemesis) deleteRecords() {
 		}
 		for _, h := range b.hosted {
 			leads, epoch := h.p.Leads()
-			_, p, ok := w.quorum.image().Partition(h.tp)
+			_, p, ok := w.quorum.image().PartitionByID(h.key())
 			if !leads || !ok || p.LeaderEpoch != epoch || h.p.HighWatermark() == h.p.LogStart() {
 				continue
 			}
-			limit := min(h.p.HighWatermark(), w.check.lastOfProducers(h.tp))
+			limit := min(h.p.HighWatermark(), w.check.lastOfProducers(h.part))
 			if limit <= h.p.LogStart() {
 				continue
 			}
 			at := h.p.LogStart() + 1 + model.Offset(w.upTo(int64(limit-h.p.LogStart())))
 			w.logf(&b.node, "deletes records of %s before %d", h.tp, at)
-			w.check.deleted(h.tp, at)
+			w.check.deleted(h.part, at)
 			_, err := h.p.DeleteRecords(at)
 			b.trouble("delete records", err)
 			b.perform(h)

@@ -47,6 +47,8 @@ const (
 	ELRElected
 	LastKnownElected
 	DuplicateSent
+	TopicMadeAgain
+	StrayRemoved
 	events
 )
 
@@ -57,7 +59,8 @@ var eventNames = [events]string{
 	"proposal-committed-answer-lost", "proposal-lost", "snapshot-installed", "duplicate-answered",
 	"out-of-order-retried", "under-min-isr", "isr-shrunk", "isr-expanded", "zombie-leader", "leader-epoch-skipped",
 	"registration-refused-duplicate", "controlled-shutdown", "reassigned", "consumer-of-follower", "disk-failed",
-	"disk-failed-in-recovery", "disk-full-refused", "blackout", "clock-jumped", "elr-elected", "last-known-elected", "duplicate-sent",
+	"disk-failed-in-recovery", "disk-full-refused", "blackout", "clock-jumped", "elr-elected", "last-known-elected", "duplicate-sent", "topic-made-again",
+	"stray-removed",
 }
 
 // Rare counts rare events.

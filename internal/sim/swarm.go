@@ -44,7 +44,7 @@ type Swarm struct {
 var allFaults = []string{
 	"kill", "bounce", "clean", "lossy", "wipe", "pause", "cut", "one-way", "isolate", "cut-controllers",
 	"reset", "failover", "pause-controller", "lose-alter", "trap", "reassign", "elect",
-	"eio", "enospc", "full", "blackout", "clock",
+	"eio", "enospc", "full", "blackout", "clock", "churn",
 }
 
 func drawSwarm(r *rand.Rand) Swarm {
