@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tidemark/internal/commitlog"
 	"tidemark/internal/metadata"
 	"tidemark/internal/model"
 	"tidemark/internal/vfs"
@@ -130,4 +131,61 @@ func TestRecreatedTopicInheritsNoCheckpoint(t *testing.T) {
 			}
 		})
 	}
+}
+
+func checkpointed(t *testing.T, fs vfs.FS, name string) model.Offset {
+	t.Helper()
+	m, err := commitlog.ReadCheckpoint(fs, "d1/"+name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m[tpOf("a", 0)]
+}
+
+// What is written down is the high watermark and not the log end: a replica that
+// comes back shorter would owe records that nobody was promised.
+func TestCheckpointHoldsTheHighWatermark(t *testing.T) {
+	inBubble(t, 1, nil, func(t *testing.T, n *node) {
+		n.apply(t, true, append(cluster(), topic("a"), part("a", 0, 1, 1, 2))...)
+		n.produce(t, tpOf("a", 0), 5)
+		n.Checkpoint()
+		if at := checkpointed(t, n.fs, highWatermarksName); at != 0 {
+			t.Fatalf("%d with nobody else at 5", at)
+		}
+		n.apply(t, false, &metadata.PartitionChangeRecord{
+			TopicID: topicID("a"), Replicas: []model.BrokerID{1}, ISR: []model.BrokerID{1}, Leader: ptr(self),
+			Dirs: []model.DirectoryID{dirID(1)},
+		})
+		n.Checkpoint()
+		if at := checkpointed(t, n.fs, highWatermarksName); at != 5 {
+			t.Fatalf("%d alone", at)
+		}
+	})
+}
+
+// A cut below what was flushed lowers the recovery point on disk at once: what is
+// written above the cut next isn't flushed, and a crash must not trust it.
+func TestCutLowersTheRecoveryPointAtOnce(t *testing.T) {
+	inBubble(t, 1, nil, func(t *testing.T, n *node) {
+		n.apply(t, true, append(cluster(), topic("a"), part("a", 0, 1, 1, 2))...)
+		n.produce(t, tpOf("a", 0), 20)
+		p, err := n.Partition(tpOf("a", 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Log().Flush(20); err != nil {
+			t.Fatal(err)
+		}
+		n.Checkpoint()
+		if at := checkpointed(t, n.fs, recoveryPointsName); at != 20 {
+			t.Fatalf("%d after a flush of 20", at)
+		}
+		n.apply(t, false, leaderIs("a", 0, 2))
+		if err := p.TruncateTo(1, 5); err != nil {
+			t.Fatal(err)
+		}
+		if at := checkpointed(t, n.fs, recoveryPointsName); at != 5 {
+			t.Fatalf("%d after a cut at 5", at)
+		}
+	})
 }

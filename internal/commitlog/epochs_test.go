@@ -109,3 +109,20 @@ func TestEpochsBelowALogStartThatWasLost(t *testing.T) {
 		}
 	}
 }
+
+// A log that was closed well, and whose epoch file is gone, knows its epochs from
+// its batches: without them it could only be cut at its high watermark.
+func TestEpochsOfALostFile(t *testing.T) {
+	fs := newMem(t)
+	o := memOptions(fs)
+	l := open(t, o)
+	fill(t, l, 1, 2, 2) // [0, 4)
+	fill(t, l, 4, 2, 2) // [4, 8)
+	must(t, l.Close(true))
+	must(t, fs.Remove(testDir+"/"+epochFileName))
+	o.Clean = true
+	l = open(t, o)
+	if got, want := l.Epochs(), []EpochEntry{{1, 0}, {4, 4}}; !slices.Equal(got, want) {
+		t.Errorf("epochs %v, want %v", got, want)
+	}
+}
