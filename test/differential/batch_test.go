@@ -31,6 +31,9 @@ func put64(b []byte, at int, v int64) { binary.BigEndian.PutUint64(b[at:], uint6
 
 // records is one produced payload: usually one good batch.
 func (g *trace) records(topic *topic) []byte {
+	if g.chance(5) {
+		return g.odd()
+	}
 	var b record.Builder
 	codec := record.None
 	if g.chance(40) {
@@ -42,6 +45,11 @@ func (g *trace) records(topic *topic) []byte {
 	switch {
 	case topic.name == "small" && g.chance(40):
 		size = 1500 + g.IntN(600)
+	case topic.name == "snappysmall":
+		n, size = 1, g.IntN(100)
+		if g.chance(30) { // far from the limit: compressors differ
+			size = 2000
+		}
 	case topic.name == "segments" && g.chance(60):
 		n, size = 1, 100_000+g.IntN(100_000)
 		if g.chance(10) {
@@ -49,13 +57,12 @@ func (g *trace) records(topic *topic) []byte {
 		}
 	}
 	for i := range n {
-		b.Add(g.timestamp(i), g.bytes(8, topic.name != "compact" || g.chance(10)), g.bytes(size, true), g.headers()...)
+		b.Add(g.timestamp(i), g.bytes(8, !topic.compacted() || g.chance(10)), g.bytes(size, true), g.headers()...)
 	}
 	g.idempotent(&b)
 	batch := b.Build()
 	if g.chance(25) {
-		claim := topic.name == "gzip" || topic.name == "uncompressed"
-		return g.spoil(batch, claim)
+		return g.spoil(batch)
 	}
 	return batch
 }
@@ -156,7 +163,7 @@ func (s *sequence) accepted() {
 }
 
 // spoil breaks one thing of a batch. What lies under the checksum is summed anew.
-func (g *trace) spoil(b record.Batch, rebuilt bool) []byte {
+func (g *trace) spoil(b record.Batch) []byte {
 	g.spoiled = true
 	n := int64(b.Count())
 	switch g.IntN(25) { // flat switch
@@ -177,9 +184,7 @@ func (g *trace) spoil(b record.Batch, rebuilt bool) []byte {
 	case 6:
 		put16(b, atAttributes, b.Attributes()|0x10) // transactional
 	case 7:
-		if !rebuilt { // Kafka writes the claimed time into every record it compresses anew
-			put16(b, atAttributes, b.Attributes()|0x08) // log append time
-		}
+		put16(b, atAttributes, b.Attributes()|0x08) // log append time
 	case 8:
 		put16(b, atAttributes, b.Attributes()|int16(g.pick(0x40, 0x80, 0x4000)))
 	case 9:

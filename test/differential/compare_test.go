@@ -1,15 +1,9 @@
 package differential
 
 import (
-	"bytes"
-	"cmp"
 	"fmt"
-	"hash/crc32"
 	"reflect"
-	"slices"
 	"strings"
-
-	"tidemark/internal/record"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -21,8 +15,12 @@ type diff struct {
 	version     int16
 	path, where string
 	kafka, ours string
-	topic       string // of the element, if it has a name or a known id
-	code        int16  // of the innermost element that has one: the same on both sides
+	code        int16 // of the innermost element that has one: the same on both sides
+
+	topic     string  // the name of the element's topic, "" if asked by id
+	id        topicID // its symbol, if asked by id
+	partition int32   // -1: not of a partition
+	config    string  // the name of the element's config
 }
 
 func (d diff) String() string {
@@ -31,23 +29,26 @@ func (d diff) String() string {
 
 // signature groups differences that have one cause.
 func (d diff) signature() string {
-	return fmt.Sprintf("%s %s: %s / %s", d.api, d.path, d.kafka, d.ours)
+	return fmt.Sprintf("%s %s: %s / %s", d.api, d.path, shorten(d.kafka, 40), shorten(d.ours, 40))
 }
+
+// absent stands for a list's element that only the other answer has.
+const absent = "absent"
 
 // comparison collects the differences of one pair of answers.
 type comparison struct {
-	req   kmsg.Request
-	topic string
-	code  int16
-	diffs []diff
+	req       kmsg.Request
+	topic     string
+	id        topicID
+	partition int32
+	config    string
+	code      int16
+	diffs     []diff
 }
 
 func compare(req kmsg.Request, kafka, ours answer) []diff {
-	c := &comparison{req: req}
-	outcome := func(a answer) string {
-		return map[bool]string{true: "closes", false: map[bool]string{true: "is silent", false: "answers"}[a.silent]}[a.closed]
-	}
-	if a, b := outcome(kafka), outcome(ours); a != b {
+	c := &comparison{req: req, partition: -1}
+	if a, b := kafka.outcome(), ours.outcome(); a != b {
 		c.add("", "", a, b)
 	} else if kafka.resp != nil {
 		normalise(kafka.resp)
@@ -58,8 +59,10 @@ func compare(req kmsg.Request, kafka, ours answer) []diff {
 }
 
 func (c *comparison) add(path, where, kafka, ours string) {
-	api := kmsg.Key(c.req.Key()).Name()
-	c.diffs = append(c.diffs, diff{api, c.req.GetVersion(), path, where, kafka, ours, c.topic, c.code})
+	c.diffs = append(c.diffs, diff{
+		api: kmsg.Key(c.req.Key()).Name(), version: c.req.GetVersion(), path: path, where: where,
+		kafka: kafka, ours: ours, code: c.code, topic: c.topic, id: c.id, partition: c.partition, config: c.config,
+	})
 }
 
 // walk compares two values of one type.
@@ -74,19 +77,7 @@ func (c *comparison) walk(path, where string, a, b reflect.Value) {
 	case reflect.Struct:
 		c.structs(path, where, a, b)
 	case reflect.Slice:
-		if a.Type().Elem().Kind() == reflect.Uint8 {
-			if x, y := batches(a.Bytes()), batches(b.Bytes()); x != y || a.IsNil() != b.IsNil() {
-				c.add(path, where, x, y)
-			}
-			return
-		}
-		if a.IsNil() != b.IsNil() || a.Len() != b.Len() {
-			c.add(path, where, show(a), show(b))
-			return
-		}
-		for i := range a.Len() {
-			c.walk(path, fmt.Sprintf("%s[%d]", where, i), a.Index(i), b.Index(i))
-		}
+		c.slices(path, where, a, b)
 	default:
 		if !reflect.DeepEqual(a.Interface(), b.Interface()) {
 			c.add(path, where, show(a), show(b))
@@ -94,18 +85,144 @@ func (c *comparison) walk(path, where string, a, b reflect.Value) {
 	}
 }
 
-func (c *comparison) structs(path, where string, a, b reflect.Value) {
-	if f := a.FieldByName("Topic"); f.IsValid() {
-		outer := c.topic
-		c.topic = strings.Trim(show(f), `"`)
-		defer func() { c.topic = outer }()
-	}
-	if code := a.FieldByName("ErrorCode"); code.IsValid() && code.Int() != b.FieldByName("ErrorCode").Int() {
-		// What else differs follows from it.
-		c.add(join(path, "ErrorCode"), join(where, "ErrorCode"), show(code), show(b.FieldByName("ErrorCode")))
+// slices compares lists. Elements that name a topic or a partition are compared
+// with those of the same name, the first with the first, and so on.
+func (c *comparison) slices(path, where string, a, b reflect.Value) {
+	elem := a.Type().Elem()
+	switch {
+	case elem.Kind() == reflect.Uint8:
+		if x, y := batches(a.Bytes()), batches(b.Bytes()); x != y || a.IsNil() != b.IsNil() {
+			c.add(path, where, x, y)
+		}
+		return
+	case elem.Kind() == reflect.Struct && (has(elem, "Partition") || has(elem, "Topic")):
+		for _, p := range pairs(a, b) {
+			c.pair(path, fmt.Sprintf("%s[%d]", where, p.index), p)
+		}
+		return
+	case a.IsNil() != b.IsNil() || a.Len() != b.Len():
+		c.add(path, where, show(a), show(b))
 		return
 	}
+	for i := range a.Len() {
+		c.walk(path, fmt.Sprintf("%s[%d]", where, i), a.Index(i), b.Index(i))
+	}
+}
+
+func has(t reflect.Type, name string) bool { _, ok := t.FieldByName(name); return ok }
+
+// pair is one element of a list in both answers, or in one.
+type pair struct {
+	index int
+	a, b  reflect.Value // invalid: absent
+}
+
+// pairs matches the elements of two lists.
+func pairs(a, b reflect.Value) []pair {
+	keys := func(v reflect.Value) []string {
+		seen, out := map[string]int{}, make([]string, v.Len())
+		for i := range out {
+			k := ""
+			for _, f := range []string{"Partition", "Topic", "TopicID"} {
+				if has(v.Type().Elem(), f) {
+					k += show(v.Index(i).FieldByName(f)) + "|"
+				}
+			}
+			seen[k]++
+			out[i] = fmt.Sprint(k, seen[k])
+		}
+		return out
+	}
+	ka, kb := keys(a), keys(b)
+	at := map[string]int{}
+	for i, k := range kb {
+		at[k] = i
+	}
+	var out []pair
+	for i, k := range ka {
+		p := pair{index: i, a: a.Index(i)}
+		if j, ok := at[k]; ok {
+			p.b = b.Index(j)
+			delete(at, k)
+		}
+		out = append(out, p)
+	}
+	for i, k := range kb {
+		if _, left := at[k]; left {
+			out = append(out, pair{index: i, b: b.Index(i)})
+		}
+	}
+	return out
+}
+
+func (c *comparison) pair(path, where string, p pair) {
+	if p.a.IsValid() && p.b.IsValid() {
+		c.walk(path, where, p.a, p.b)
+		return
+	}
+	v := p.a
+	if !v.IsValid() {
+		v = p.b
+	}
+	defer c.enter(v)()
+	if parts := v.FieldByName("Partitions"); parts.IsValid() && parts.Len() > 0 { // each of them is absent
+		none := reflect.MakeSlice(parts.Type(), 0, 0)
+		if p.a.IsValid() {
+			c.slices(join(path, "Partitions"), join(where, "Partitions"), parts, none)
+		} else {
+			c.slices(join(path, "Partitions"), join(where, "Partitions"), none, parts)
+		}
+		return
+	}
+	if code := v.FieldByName("ErrorCode"); code.IsValid() {
+		outer := c.code
+		c.code = int16(code.Int())
+		defer func() { c.code = outer }()
+	}
+	kafka, ours := absent, absent
+	if shown := element(v); p.a.IsValid() {
+		kafka = shown
+	} else {
+		ours = shown
+	}
+	c.add(path, where, kafka, ours)
+}
+
+// element describes an element that is absent elsewhere: its batches, if it may
+// have any.
+func element(v reflect.Value) string {
+	if f := v.FieldByName("RecordBatches"); f.IsValid() {
+		return "batches " + batches(f.Bytes())
+	}
+	return fmt.Sprintf("%+v", v.Interface())
+}
+
+// enter notes of what topic and partition the differences are.
+func (c *comparison) enter(v reflect.Value) (leave func()) {
+	topic, id, partition, config := c.topic, c.id, c.partition, c.config
+	if f := v.FieldByName("Topic"); f.IsValid() {
+		c.topic = strings.Trim(show(f), `"`)
+	}
+	if f := v.FieldByName("TopicID"); f.IsValid() {
+		c.id = f.Interface().(topicID)
+	}
+	if f := v.FieldByName("Partition"); f.IsValid() && f.Kind() == reflect.Int32 {
+		c.partition = int32(f.Int())
+	}
+	if f := v.FieldByName("Name"); f.IsValid() && f.Kind() == reflect.String {
+		c.config = f.String()
+	}
+	return func() { c.topic, c.id, c.partition, c.config = topic, id, partition, config }
+}
+
+func (c *comparison) structs(path, where string, a, b reflect.Value) {
+	defer c.enter(a)()
 	if code := a.FieldByName("ErrorCode"); code.IsValid() {
+		if other := b.FieldByName("ErrorCode"); code.Int() != other.Int() {
+			// What else differs follows from it.
+			c.add(join(path, "ErrorCode"), join(where, "ErrorCode"), show(code), show(other))
+			return
+		}
 		outer := c.code
 		c.code = int16(code.Int())
 		defer func() { c.code = outer }()
@@ -135,168 +252,4 @@ func show(v reflect.Value) string {
 		return fmt.Sprintf("%d elements %+v", v.Len(), v.Interface())
 	}
 	return fmt.Sprint(v.Interface())
-}
-
-// knownAttributes are the bits that mean something in a data batch; Kafka clears
-// the others only when it has another reason to write the header.
-const knownAttributes = 0x3f
-
-// batches describes a fetched record set: one line a batch. Times that the
-// leaders stamped differ, and so does their CRC; compressed batches are compared
-// by what they hold.
-func batches(p []byte) string {
-	var out strings.Builder
-	for len(p) > 0 {
-		b, rest, err := record.Next(p)
-		if err != nil {
-			break // Kafka cuts by bytes; clients ignore what isn't whole
-		}
-		p = rest
-		if err := b.CheckCRC(); err != nil {
-			fmt.Fprintf(&out, "(%v) ", err)
-		}
-		var content bytes.Buffer
-		for r, err := range b.Records(64 << 20) {
-			ts := r.Timestamp
-			if b.LogAppendTime() {
-				ts = 0
-			}
-			fmt.Fprintf(&content, "%d %d %q(%t) %q(%t) %q %v;", r.Offset, ts, r.Key, r.Key == nil, r.Value, r.Value == nil, r.Headers, err)
-		}
-		first, last := b.BaseTimestamp(), b.MaxTimestamp()
-		if b.LogAppendTime() {
-			first, last = 0, 0
-		}
-		fmt.Fprintf(&out, "[%d-%d epoch=%d attributes=%#x times=%d-%d producer=%d/%d/%d records=%d %08x] ",
-			b.BaseOffset(), b.LastOffset(), b.LeaderEpoch(), b.Attributes()&knownAttributes, first, last,
-			b.ProducerID(), b.ProducerEpoch(), b.BaseSequence(), b.Count(), crc32.ChecksumIEEE(content.Bytes()))
-	}
-	return out.String()
-}
-
-// normalise removes what two clusters can't agree on: addresses, generated ids,
-// clocks, the wording of messages, and the order of lists that are sets.
-func normalise(resp kmsg.Response) {
-	switch r := resp.(type) {
-	case *kmsg.ProduceResponse:
-		for i := range r.Brokers {
-			r.Brokers[i].Host, r.Brokers[i].Port = "host", 1
-		}
-		r.Topics = gather(r.Topics, func(t *kmsg.ProduceResponseTopic) (string, *[]kmsg.ProduceResponseTopicPartition) {
-			return t.Topic + string(t.TopicID[:]), &t.Partitions
-		}, func(p kmsg.ProduceResponseTopicPartition) int32 { return p.Partition })
-		for i := range r.Topics {
-			for k := range r.Topics[i].Partitions {
-				p := &r.Topics[i].Partitions[k]
-				p.LogAppendTime = min(p.LogAppendTime, 1)
-				p.ErrorMessage = text(p.ErrorMessage)
-				for j := range p.ErrorRecords {
-					p.ErrorRecords[j].ErrorMessage = text(p.ErrorRecords[j].ErrorMessage)
-				}
-			}
-		}
-	case *kmsg.FetchResponse:
-		r.Topics = gather(r.Topics, func(t *kmsg.FetchResponseTopic) (string, *[]kmsg.FetchResponseTopicPartition) {
-			return t.Topic + string(t.TopicID[:]), &t.Partitions
-		}, func(p kmsg.FetchResponseTopicPartition) int32 { return p.Partition })
-		r.SessionID = min(max(r.SessionID, -r.SessionID), 1)
-		for i := range r.Brokers {
-			r.Brokers[i].Host, r.Brokers[i].Port = "host", 1
-		}
-	case *kmsg.MetadataResponse:
-		normaliseMetadata(r)
-	case *kmsg.DeleteRecordsResponse:
-		r.Topics = gather(r.Topics, func(t *kmsg.DeleteRecordsResponseTopic) (string, *[]kmsg.DeleteRecordsResponseTopicPartition) {
-			return t.Topic, &t.Partitions
-		}, func(p kmsg.DeleteRecordsResponseTopicPartition) int32 { return p.Partition })
-	case *kmsg.ListOffsetsResponse:
-		r.Topics = gather(r.Topics, func(t *kmsg.ListOffsetsResponseTopic) (string, *[]kmsg.ListOffsetsResponseTopicPartition) {
-			return t.Topic, &t.Partitions
-		}, func(p kmsg.ListOffsetsResponseTopicPartition) int32 { return p.Partition })
-	case *kmsg.OffsetForLeaderEpochResponse:
-		r.Topics = gather(r.Topics, func(t *kmsg.OffsetForLeaderEpochResponseTopic) (string, *[]kmsg.OffsetForLeaderEpochResponseTopicPartition) {
-			return t.Topic, &t.Partitions
-		}, func(p kmsg.OffsetForLeaderEpochResponseTopicPartition) int32 { return p.Partition })
-	case *kmsg.CreateTopicsResponse:
-		slices.SortFunc(r.Topics, func(a, b kmsg.CreateTopicsResponseTopic) int { return strings.Compare(a.Topic, b.Topic) })
-		for i := range r.Topics {
-			t := &r.Topics[i]
-			t.ErrorMessage, t.TopicID = text(t.ErrorMessage), present(t.TopicID)
-			slices.SortFunc(t.Configs, func(a, b kmsg.CreateTopicsResponseTopicConfig) int { return strings.Compare(a.Name, b.Name) })
-		}
-	case *kmsg.DeleteTopicsResponse:
-		for i := range r.Topics {
-			r.Topics[i].ErrorMessage = text(r.Topics[i].ErrorMessage)
-		}
-		slices.SortFunc(r.Topics, func(a, b kmsg.DeleteTopicsResponseTopic) int {
-			return strings.Compare(fmt.Sprint(deref(a.Topic), a.TopicID, a.ErrorCode), fmt.Sprint(deref(b.Topic), b.TopicID, b.ErrorCode))
-		})
-	}
-}
-
-func normaliseMetadata(r *kmsg.MetadataResponse) {
-	cluster := "cluster"
-	if r.ClusterID != nil {
-		r.ClusterID = &cluster
-	}
-	for i := range r.Brokers {
-		r.Brokers[i].Host, r.Brokers[i].Port = "host", 1
-	}
-	slices.SortFunc(r.Topics, func(a, b kmsg.MetadataResponseTopic) int {
-		return strings.Compare(fmt.Sprint(deref(a.Topic), a.TopicID), fmt.Sprint(deref(b.Topic), b.TopicID))
-	})
-	for i := range r.Topics {
-		ps := r.Topics[i].Partitions
-		slices.SortFunc(ps, func(a, b kmsg.MetadataResponseTopicPartition) int { return int(a.Partition - b.Partition) })
-	}
-}
-
-func deref(s *string) string {
-	if s == nil {
-		return ""
-	}
-	return *s
-}
-
-// text keeps only whether there is a message.
-func text(s *string) *string {
-	if s == nil {
-		return nil
-	}
-	said := "(text)"
-	return &said
-}
-
-// present keeps only whether there is an id.
-func present(id topicID) topicID {
-	if id == (topicID{}) {
-		return id
-	}
-	return topicID{1}
-}
-
-// gather sorts topics and their partitions, and puts those of one topic
-// together: Kafka answers some requests in the order of a hash table. A topic
-// without partitions is nothing.
-func gather[T, P any](topics []T, parts func(*T) (string, *[]P), index func(P) int32) []T {
-	name := func(t *T) string { n, _ := parts(t); return n }
-	slices.SortStableFunc(topics, func(a, b T) int { return strings.Compare(name(&a), name(&b)) })
-	var out []T
-	for i := range topics {
-		n, ps := parts(&topics[i])
-		if len(*ps) == 0 {
-			continue
-		}
-		if len(out) > 0 && name(&out[len(out)-1]) == n {
-			_, into := parts(&out[len(out)-1])
-			*into = append(*into, *ps...)
-			continue
-		}
-		out = append(out, topics[i])
-	}
-	for i := range out {
-		_, ps := parts(&out[i])
-		slices.SortStableFunc(*ps, func(a, b P) int { return cmp.Compare(index(a), index(b)) })
-	}
-	return out
 }

@@ -9,17 +9,6 @@ import (
 
 const hour = int64(3_600_000)
 
-// topic is one topic of the trace, the same on both peers.
-type topic struct {
-	name       string
-	symbol     topicID
-	partitions int
-	configs    map[string]string
-	ends       []int64 // of each log, as far as the answers told
-	starts     []int64
-	gone       bool // deleted
-}
-
 // trace draws requests. It learns only what Apache Kafka answered, so that a
 // seed gives one trace as long as Kafka decides the same way.
 type trace struct {
@@ -41,8 +30,10 @@ type trace struct {
 // fetchSession is one incremental session; its slot in peer.sessions is its
 // index + 1.
 type fetchSession struct {
-	epoch int32
-	byID  bool
+	epoch   int32
+	byID    bool
+	named   []kmsg.FetchRequestForgottenTopic // what it was made for
+	limited bool                              // a partition was named with less room than there may be data
 }
 
 func newTrace(seed uint64, now int64) *trace {
@@ -55,29 +46,6 @@ func newTrace(seed uint64, now int64) *trace {
 func (g *trace) chance(percent int) bool { return g.IntN(100) < percent }
 
 func (g *trace) pick(from ...int64) int64 { return from[g.IntN(len(from))] }
-
-// layout is what the trace starts with.
-func layout() []*topic {
-	return []*topic{
-		{name: "plain", partitions: 3},
-		{name: "compact", partitions: 1, configs: map[string]string{"cleanup.policy": "compact"}},
-		{name: "stamped", partitions: 1, configs: map[string]string{"message.timestamp.type": "LogAppendTime"}},
-		{name: "small", partitions: 2, configs: map[string]string{"max.message.bytes": "2000"}},
-		{name: "timed", partitions: 1, configs: map[string]string{
-			"message.timestamp.before.max.ms": "3600000", "message.timestamp.after.max.ms": "3600000"}},
-		{name: "gzip", partitions: 1, configs: map[string]string{"compression.type": "gzip"}},
-		{name: "uncompressed", partitions: 1, configs: map[string]string{"compression.type": "uncompressed"}},
-		{name: "segments", partitions: 1, configs: map[string]string{
-			"segment.bytes": "1048576", "max.message.bytes": "2500000"}},
-	}
-}
-
-func (g *trace) add(t *topic) {
-	g.births++
-	t.symbol = topicID{'t', byte(g.births >> 8), byte(g.births)}
-	t.ends, t.starts = make([]int64, t.partitions), make([]int64, t.partitions)
-	g.topics = append(g.topics, t)
-}
 
 // any is a topic: seldom one that has gone, never did exist, or is internal.
 func (g *trace) any() *topic {
@@ -160,10 +128,12 @@ func (g *trace) request() (kmsg.Request, string) {
 		client = "__admin_client"
 	}
 	switch n := g.IntN(1000); {
-	case n < 400:
+	case n < 390:
 		return g.produce(), client
-	case n < 700:
+	case n < 690:
 		return g.fetch(), client
+	case n < 700:
+		return g.apiVersions(), client
 	case n < 820:
 		return g.listOffsets(), client
 	case n < 880:
@@ -187,6 +157,10 @@ func (g *trace) produce() kmsg.Request {
 	}
 	if g.chance(1) {
 		r.TimeoutMillis = int32(g.pick(0, -1))
+	}
+	if r.Version >= 3 && g.chance(3) {
+		id := "transaction" // its batches aren't transactional, but for the odd one
+		r.TransactionID = &id
 	}
 	n := 1
 	if g.chance(10) {
@@ -218,101 +192,6 @@ func (g *trace) produce() kmsg.Request {
 	return r
 }
 
-func (g *trace) fetch() kmsg.Request {
-	r := kmsg.NewPtrFetchRequest()
-	r.Version = g.version(1)
-	r.MaxWaitMillis, r.MinBytes = 0, int32(g.pick(0, 1, 1, 1000))
-	if g.chance(4) {
-		r.MaxWaitMillis = int32(g.pick(1, 10, -1))
-	}
-	r.MaxBytes = int32(g.pick(math.MaxInt32, math.MaxInt32, math.MaxInt32, 1<<20, 1000, 100, 1, 0))
-	r.IsolationLevel = g.isolation()
-	if g.chance(10) {
-		r.Rack = "a"
-	}
-	r.SessionID, r.SessionEpoch = 0, -1
-	if r.Version >= 7 {
-		g.session(r)
-	}
-	r.ReplicaID, r.ReplicaState.ID = -1, -1
-	if r.SessionEpoch != 0 && g.chance(4) {
-		id := int32(g.pick(1, 2, -2, -3))
-		if r.ReplicaID = id; r.Version >= 15 {
-			r.ReplicaState.ID, r.ReplicaState.Epoch = id, g.pick(-1, 0, 5)
-		}
-	}
-	n := 1 + max(0, g.IntN(6)-3)
-	if r.SessionEpoch > 0 && g.chance(60) {
-		n = 0
-	}
-	for range n {
-		t := g.any()
-		ft := kmsg.NewFetchRequestTopic()
-		ft.Topic, ft.TopicID = t.name, t.symbol
-		for range 1 + max(0, g.IntN(5)-3) {
-			ft.Partitions = append(ft.Partitions, g.fetchPartition(t, r))
-		}
-		r.Topics = append(r.Topics, ft)
-	}
-	for _, t := range r.Topics {
-		if t.Topic == "gzip" || t.Topic == "uncompressed" { // sizes differ by the compressor
-			r.MaxBytes = math.MaxInt32
-		}
-	}
-	if r.Version >= 7 && g.chance(10) {
-		t := g.any()
-		f := kmsg.NewFetchRequestForgottenTopic()
-		f.Topic, f.TopicID, f.Partitions = t.name, t.symbol, []int32{g.partition(t)}
-		r.ForgottenTopics = append(r.ForgottenTopics, f)
-	}
-	return r
-}
-
-func (g *trace) fetchPartition(t *topic, r *kmsg.FetchRequest) kmsg.FetchRequestTopicPartition {
-	p := kmsg.NewFetchRequestTopicPartition()
-	p.Partition = g.partition(t)
-	p.FetchOffset, p.CurrentLeaderEpoch = g.offset(t, p.Partition), g.epoch()
-	p.LogStartOffset, p.LastFetchedEpoch = -1, -1
-	if r.Version >= 12 && g.chance(20) {
-		p.LastFetchedEpoch = g.epoch()
-	}
-	p.PartitionMaxBytes = int32(g.pick(math.MaxInt32, 1<<20, 1<<20, 500, 10, 0))
-	if r.SessionEpoch == -1 && g.chance(1) {
-		p.PartitionMaxBytes = -1
-	}
-	if t.name == "gzip" || t.name == "uncompressed" {
-		p.PartitionMaxBytes = math.MaxInt32
-	}
-	return p
-}
-
-// session makes r part of an incremental session, or of none.
-func (g *trace) session(r *kmsg.FetchRequest) {
-	switch g.IntN(10) {
-	case 0:
-		r.SessionID, r.SessionEpoch = 0, 0
-		return
-	case 1:
-		r.SessionID, r.SessionEpoch = int32(g.pick(-5, 1_000_001, 0)), int32(g.pick(1, 2, 0, -1, -2))
-		return
-	case 2, 3, 4, 5:
-		return
-	}
-	if len(g.sessions) == 0 {
-		r.SessionEpoch = 0
-		return
-	}
-	slot := max(0, len(g.sessions)-1-g.IntN(4))
-	s := &g.sessions[slot]
-	r.SessionID, r.SessionEpoch = int32(slot+1), s.epoch
-	if g.chance(90) && s.byID != (r.Version >= 13) {
-		r.Version = map[bool]int16{true: max(13, r.Version), false: min(12, r.Version)}[s.byID]
-	}
-	if g.chance(8) {
-		r.SessionEpoch = int32(g.pick(int64(s.epoch)+1, 0, -1, -2, math.MaxInt32))
-	}
-}
-
 func (g *trace) listOffsets() kmsg.Request {
 	r := kmsg.NewPtrListOffsetsRequest()
 	r.Version = g.version(2)
@@ -326,7 +205,7 @@ func (g *trace) listOffsets() kmsg.Request {
 			p := kmsg.NewListOffsetsRequestTopicPartition()
 			p.Partition, p.CurrentLeaderEpoch = g.partition(t), g.epoch()
 			p.Timestamp = g.pick(-1, -2, -3, -4, -5, -6, -7, 0, 1, g.now, g.now-30_000, g.now-hour, g.now+hour, math.MaxInt64, math.MinInt64)
-			if t.name == "stamped" && (p.Timestamp == -3 || p.Timestamp >= 0) {
+			if t.stamped() && (p.Timestamp == -3 || p.Timestamp >= 0) {
 				p.Timestamp = -1 // the clocks of two nodes
 			}
 			lt.Partitions = append(lt.Partitions, p)
@@ -372,122 +251,6 @@ func (g *trace) deleteRecords() kmsg.Request {
 			dt.Partitions = append(dt.Partitions, p)
 		}
 		r.Topics = append(r.Topics, dt)
-	}
-	return r
-}
-
-func (g *trace) metadata() kmsg.Request {
-	r := kmsg.NewPtrMetadataRequest()
-	r.Version = g.version(3)
-	r.AllowAutoTopicCreation, r.IncludeTopicAuthorizedOperations = g.chance(20), g.chance(30)
-	r.IncludeClusterAuthorizedOperations = g.chance(30)
-	if g.chance(20) && r.Version >= 1 {
-		return r // all
-	}
-	r.Topics = []kmsg.MetadataRequestTopic{}
-	byID := r.Version >= 12 && g.chance(50)
-	for range g.IntN(4) {
-		t := g.any()
-		mt := kmsg.NewMetadataRequestTopic()
-		mt.Topic = &t.name
-		if byID != g.chance(3) {
-			mt.TopicID = t.symbol
-			if r.Version >= 12 && g.chance(95) {
-				mt.Topic = nil
-			}
-		}
-		if mt.Topic == nil && r.Version < 10 {
-			mt.Topic = &t.name
-		}
-		r.Topics = append(r.Topics, mt)
-	}
-	return r
-}
-
-func (g *trace) createTopics() kmsg.Request {
-	r := kmsg.NewPtrCreateTopicsRequest()
-	r.Version, r.TimeoutMillis, r.ValidateOnly = g.version(19), 10_000, g.chance(25)
-	for range 1 + max(0, g.IntN(4)-2) {
-		r.Topics = append(r.Topics, g.newTopic())
-	}
-	if g.chance(5) {
-		r.Topics = append(r.Topics, r.Topics[0])
-	}
-	return r
-}
-
-func (g *trace) newTopic() kmsg.CreateTopicsRequestTopic {
-	t := kmsg.NewCreateTopicsRequestTopic()
-	t.Topic, t.NumPartitions, t.ReplicationFactor = g.freshName(), int32(1+g.IntN(2)), 1
-	switch g.IntN(16) {
-	case 0:
-		t.Topic = g.topics[g.IntN(len(g.topics))].name
-	case 1:
-		t.Topic = []string{"", ".", "..", "a b", "ü", "__consumer_offsets", string(make([]byte, 250)), "pla_in", "plain.x", "plain_x"}[g.IntN(10)]
-	case 2:
-		t.NumPartitions = int32(g.pick(-1, 0, -2))
-	case 3:
-		t.ReplicationFactor = int16(g.pick(-1, 0, 2, -2))
-	case 4:
-		t.NumPartitions, t.ReplicationFactor = -1, -1
-		for i := range 1 + g.IntN(2) {
-			a := kmsg.NewCreateTopicsRequestTopicReplicaAssignment()
-			a.Partition, a.Replicas = int32(i), []int32{1}
-			if g.chance(40) {
-				a.Partition = int32(g.pick(0, -1, 7))
-			}
-			if g.chance(40) {
-				a.Replicas = [][]int32{{}, {2}, {1, 1}, {-1}, {1, 2}}[g.IntN(5)]
-			}
-			t.ReplicaAssignment = append(t.ReplicaAssignment, a)
-		}
-		if g.chance(20) {
-			t.NumPartitions = 1
-		}
-	case 5, 6, 7:
-		pairs := [][2]string{{"retention.ms", "1000000"}, {"retention.ms", "x"}, {"retention.ms", "-2"}, {"no.such.config", "1"},
-			{"cleanup.policy", "compact,delete"}, {"cleanup.policy", "rest"}, {"segment.bytes", "10"}, {"segment.bytes", "2000000"}, {"compression.type", "zip"},
-			{"max.message.bytes", "-1"}, {"min.insync.replicas", "0"}, {"min.insync.replicas", "2"}, {"", "x"}}
-		kv := pairs[g.IntN(len(pairs))]
-		c := kmsg.NewCreateTopicsRequestTopicConfig()
-		c.Name, c.Value = kv[0], &kv[1]
-		if g.chance(10) {
-			c.Value = nil
-		}
-		t.Configs = append(t.Configs, c)
-	}
-	return t
-}
-
-func (g *trace) freshName() string {
-	return "temporary-" + string(rune('a'+g.IntN(12)))
-}
-
-func (g *trace) deleteTopics() kmsg.Request {
-	r := kmsg.NewPtrDeleteTopicsRequest()
-	r.Version, r.TimeoutMillis = g.version(20), 10_000
-	for range 1 + g.IntN(2) {
-		name, symbol := g.freshName(), topicID{'n', 3}
-		for _, t := range g.topics {
-			if t.name == name && (!t.gone || g.chance(30)) {
-				symbol = t.symbol
-			}
-		}
-		if g.chance(5) {
-			name = string("never"[:g.IntN(6)])
-		}
-		r.TopicNames = append(r.TopicNames, name)
-		dt := kmsg.NewDeleteTopicsRequestTopic()
-		if dt.Topic = &name; g.chance(50) {
-			dt.TopicID = symbol
-			if g.chance(90) {
-				dt.Topic = nil
-			}
-		}
-		r.Topics = append(r.Topics, dt)
-		if g.chance(10) {
-			r.TopicNames, r.Topics = append(r.TopicNames, name), append(r.Topics, dt)
-		}
 	}
 	return r
 }
