@@ -93,6 +93,33 @@ func TestFramesOfAnyFormat(t *testing.T) {
 	}
 }
 
+// TestCheckFrameAndCodecs: a codec that doesn't exist is found with the request
+// only where the version has to be compared with it.
+func TestCheckFrameAndCodecs(t *testing.T) {
+	for _, tc := range []struct {
+		codec   byte
+		allowed bool
+		frame   error
+	}{
+		{4, true, nil}, {4, false, ErrUnsupportedCodec}, {6, true, nil}, {6, false, ErrUnsupportedCodec}, {3, false, nil},
+	} {
+		var b Builder
+		b.Add(1, nil, []byte("v"))
+		p := b.Build()
+		p[posAttributes+1] |= tc.codec
+		p.UpdateCRC()
+		if err := CheckFrame(p, tc.allowed); !is(err, tc.frame) {
+			t.Errorf("codec %d, allowed %t: %v", tc.codec, tc.allowed, err)
+		}
+		r := anyTime
+		if r.ZstdAllowed = tc.allowed; tc.codec > 4 {
+			if _, err := Validate(p, r); !is(err, ErrUnsupportedCodec) {
+				t.Errorf("codec %d is stored: %v", tc.codec, err)
+			}
+		}
+	}
+}
+
 // TestClaimsTransaction: only a whole batch of the current format can.
 func TestClaimsTransaction(t *testing.T) {
 	var b Builder

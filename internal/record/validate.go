@@ -40,6 +40,9 @@ func Validate(p []byte, r Rules) (Batch, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c := b.Codec(); c > Zstd {
+		return nil, fmt.Errorf("%s: %w", c, ErrUnsupportedCodec)
+	}
 	if !r.AllowControl && b.BaseOffset() != 0 {
 		return nil, invalidf("base offset %d, a producer must send 0", b.BaseOffset())
 	}
@@ -97,7 +100,8 @@ func frameProduced(p []byte, r Rules) (Batch, error) {
 		return nil, notOneBatch("record batch with magic %d, only 2 is accepted", p[posMagic])
 	}
 	b, rest := Batch(p[:size:size]), p[size:]
-	if c := b.Codec(); c > Zstd || c == Zstd && !r.ZstdAllowed {
+	// Kafka looks at the codec here only if the version might forbid it.
+	if c := b.Codec(); c >= Zstd && !r.ZstdAllowed {
 		return nil, fmt.Errorf("%s: %w", c, ErrUnsupportedCodec)
 	}
 	if len(rest) == 0 {
