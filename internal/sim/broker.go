@@ -295,6 +295,9 @@ func (b *broker) learn(a metadataAnswer) int64 {
 	if err != nil {
 		w.fail("%s: %v", b.name, err)
 	}
+	if w.err == nil && len(ups) > 0 {
+		w.check.prefix(b, b.loader.Image(), false)
+	}
 	if b.published && w.err == nil {
 		for _, u := range ups {
 			b.apply(u.Image, u.Delta)
@@ -313,6 +316,7 @@ func (b *broker) loadSnapshot(s *snapshot) {
 		b.w.fail("%s: snapshot %d: %v", b.name, s.end, err)
 		return
 	}
+	b.w.check.prefix(b, img, true)
 	old := b.loader.Image()
 	b.loader = metadata.NewLoader(img)
 	if b.published {

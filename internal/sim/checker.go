@@ -530,6 +530,7 @@ func (c *checker) final() {
 			if err != nil {
 				c.w.fail("at rest: %s %s: %v", b.name, l.tp, err)
 			}
+			c.derived(h, l)
 		}
 	}
 }

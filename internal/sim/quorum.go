@@ -20,6 +20,7 @@ type modelQuorum struct {
 	sick    int64 // since when the leader is not fit to lead, 0: it is
 	pending *proposal
 	truth   *metadata.Loader // the state after every committed batch
+	images  history
 
 	start    model.Offset // what observers can fetch begins here
 	snapshot *snapshot
@@ -157,6 +158,7 @@ func (q *modelQuorum) commit(p *proposal) {
 		q.w.fail("committed batch at %d can't be replayed: %v", p.batch.BaseOffset(), err)
 		return
 	}
+	q.images.add(q.image())
 	for _, u := range ups {
 		q.w.check.metadata(before, u)
 	}
