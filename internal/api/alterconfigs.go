@@ -4,44 +4,153 @@ import (
 	"context"
 
 	"tidemark/internal/controller"
+	"tidemark/internal/metadata"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// serveAlterConfigs answers AlterConfigs (key 33), which replaces all configs of a
-// resource. All versions mean the same.
-func serveAlterConfigs(ctx context.Context, s controllerSubmitter, msg kmsg.Request) (kmsg.Response, error) {
-	req := msg.(*kmsg.AlterConfigsRequest)
-	r := &controller.AlterConfigs{ValidateOnly: req.ValidateOnly}
-	for _, res := range req.Resources {
-		rep := controller.ConfigReplace{Resource: resource(res.ResourceType, res.ResourceName)}
-		for _, cfg := range res.Configs {
-			rep.Configs = append(rep.Configs, controller.ConfigEntry{Name: cfg.Name, Value: cfg.Value})
-		}
-		r.Resources = append(r.Resources, rep)
+// AlterConfigs (key 33) replaces all configs of a resource, IncrementalAlterConfigs
+// (key 44, KIP-339) changes some of them. Only what a request says of a config
+// differs; resources and answers have one shape. All versions mean the same.
+
+// alteredResource is a resource of either request.
+type alteredResource struct {
+	metadata.Resource
+	set []string // names of the configs that get a value
+}
+
+// alterOutcome answers for a resource; the other API's has the same fields.
+type alterOutcome = kmsg.AlterConfigsResponseResource
+
+func (r alteredResource) outcome(code int16, text *string) alterOutcome {
+	return alterOutcome{
+		ErrorCode: code, ErrorMessage: text, ResourceType: kmsg.ConfigResourceType(r.Type), ResourceName: r.Name,
 	}
-	resp, err := submit[controller.AlterConfigsResponse](ctx, s, r)
+}
+
+func resource(t kmsg.ConfigResourceType, name string) metadata.Resource {
+	return metadata.Resource{Type: metadata.ResourceType(t), Name: name}
+}
+
+// alteredResources lists the resources of a request, in its order.
+func alteredResources(msg kmsg.Request) (out []alteredResource) {
+	switch req := msg.(type) {
+	case *kmsg.AlterConfigsRequest:
+		for _, r := range req.Resources {
+			a := alteredResource{Resource: resource(r.ResourceType, r.ResourceName)}
+			for _, cfg := range r.Configs {
+				a.set = append(a.set, cfg.Name)
+			}
+			out = append(out, a)
+		}
+	case *kmsg.IncrementalAlterConfigsRequest:
+		for _, r := range req.Resources {
+			a := alteredResource{Resource: resource(r.ResourceType, r.ResourceName)}
+			for _, cfg := range r.Configs {
+				if cfg.Op != kmsg.IncrementalAlterConfigOpDelete {
+					a.set = append(a.set, cfg.Name)
+				}
+			}
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// keepResources drops the other resources from a request.
+func keepResources(msg kmsg.Request, keep []int) {
+	switch req := msg.(type) {
+	case *kmsg.AlterConfigsRequest:
+		req.Resources = pick(req.Resources, keep)
+	case *kmsg.IncrementalAlterConfigsRequest:
+		req.Resources = pick(req.Resources, keep)
+	}
+}
+
+func pick[T any](all []T, keep []int) []T {
+	some := make([]T, len(keep))
+	for i, k := range keep {
+		some[i] = all[k]
+	}
+	return some
+}
+
+// alterResponse answers a request of either kind.
+func alterResponse(msg kmsg.Request, outcomes []alterOutcome) kmsg.Response {
+	switch resp := msg.ResponseKind().(type) {
+	case *kmsg.AlterConfigsResponse:
+		resp.Resources = outcomes
+		return resp
+	case *kmsg.IncrementalAlterConfigsResponse:
+		for _, o := range outcomes {
+			resp.Resources = append(resp.Resources, kmsg.IncrementalAlterConfigsResponseResource(o))
+		}
+		return resp
+	}
+	return nil
+}
+
+// alterOutcomes is what an answer of either kind says.
+func alterOutcomes(msg kmsg.Response) (out []alterOutcome) {
+	switch resp := msg.(type) {
+	case *kmsg.AlterConfigsResponse:
+		return resp.Resources
+	case *kmsg.IncrementalAlterConfigsResponse:
+		for _, r := range resp.Resources {
+			out = append(out, alterOutcome(r))
+		}
+	}
+	return out
+}
+
+// serveAlterConfigs answers on a controller. The log levels of a broker never come
+// this far: the broker keeps them.
+func serveAlterConfigs(ctx context.Context, s controllerSubmitter, msg kmsg.Request) (kmsg.Response, error) {
+	resp, err := submit[controller.AlterConfigsResponse](ctx, s, alteration(msg))
 	if err != nil {
 		return nil, err
 	}
-	out := kmsg.NewPtrAlterConfigsResponse()
+	asked := alteredResources(msg)
+	outcomes := make([]alterOutcome, len(resp.Resources))
 	for i, res := range resp.Resources {
-		o := kmsg.NewAlterConfigsResponseResource()
-		o.ErrorCode, o.ErrorMessage = codeOf(res.Code), messageOf(res.Result)
-		o.ResourceType, o.ResourceName = req.Resources[i].ResourceType, res.Resource.Name
-		out.Resources = append(out.Resources, o)
+		outcomes[i] = asked[i].outcome(codeOf(res.Code), messageOf(res.Result))
 	}
-	return out, nil
+	return alterResponse(msg, outcomes), nil
+}
+
+// alteration is the request as the controller takes it.
+func alteration(msg kmsg.Request) any {
+	switch req := msg.(type) {
+	case *kmsg.AlterConfigsRequest:
+		r := &controller.AlterConfigs{ValidateOnly: req.ValidateOnly}
+		for _, res := range req.Resources {
+			rep := controller.ConfigReplace{Resource: resource(res.ResourceType, res.ResourceName)}
+			for _, cfg := range res.Configs {
+				rep.Configs = append(rep.Configs, controller.ConfigEntry{Name: cfg.Name, Value: cfg.Value})
+			}
+			r.Resources = append(r.Resources, rep)
+		}
+		return r
+	case *kmsg.IncrementalAlterConfigsRequest:
+		r := &controller.IncrementalAlterConfigs{ValidateOnly: req.ValidateOnly}
+		for _, res := range req.Resources {
+			ch := controller.ConfigChange{Resource: resource(res.ResourceType, res.ResourceName)}
+			for _, cfg := range res.Configs {
+				ch.Ops = append(ch.Ops, controller.ConfigOp{
+					Name: cfg.Name, Op: controller.ConfigOpKind(cfg.Op), Value: cfg.Value,
+				})
+			}
+			r.Resources = append(r.Resources, ch)
+		}
+		return r
+	}
+	return nil
 }
 
 func refuseAlterConfigs(msg kmsg.Request, code int16, text string) kmsg.Response {
-	req := msg.(*kmsg.AlterConfigsRequest)
-	out := kmsg.NewPtrAlterConfigsResponse()
-	for _, res := range req.Resources {
-		o := kmsg.NewAlterConfigsResponseResource()
-		o.ErrorCode, o.ErrorMessage = code, &text
-		o.ResourceType, o.ResourceName = res.ResourceType, res.ResourceName
-		out.Resources = append(out.Resources, o)
+	var outcomes []alterOutcome
+	for _, r := range alteredResources(msg) {
+		outcomes = append(outcomes, r.outcome(code, &text))
 	}
-	return out
+	return alterResponse(msg, outcomes)
 }

@@ -2,7 +2,6 @@ package api
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -52,72 +51,21 @@ func (a *alterConfigsAPI) handle(c *Call) {
 		c.Close(err)
 		return
 	}
-	switch req := msg.(type) {
-	case *kmsg.IncrementalAlterConfigsRequest:
-		a.incremental(c, req)
-	case *kmsg.AlterConfigsRequest:
-		a.all(c, req)
+	var refused []alterOutcome
+	var left []int
+	for i, r := range alteredResources(msg) {
+		if err := a.refuse(r); err != nil {
+			refused = append(refused, r.outcome(ErrorCode(err), kmsg.StringPtr(text(err))))
+		} else {
+			left = append(left, i)
+		}
 	}
-}
-
-func (a *alterConfigsAPI) incremental(c *Call, req *kmsg.IncrementalAlterConfigsRequest) {
-	resp := req.ResponseKind().(*kmsg.IncrementalAlterConfigsResponse)
-	rest := slices.DeleteFunc(slices.Clone(req.Resources), func(r kmsg.IncrementalAlterConfigsRequestResource) bool {
-		var names []string
-		for _, cfg := range r.Configs {
-			if cfg.Op != kmsg.IncrementalAlterConfigOpDelete {
-				names = append(names, cfg.Name)
-			}
-		}
-		err := a.refuse(r.ResourceType, r.ResourceName, names)
-		if err == nil {
-			return false
-		}
-		out := kmsg.NewIncrementalAlterConfigsResponseResource()
-		out.ResourceType, out.ResourceName = r.ResourceType, r.ResourceName
-		out.ErrorCode, out.ErrorMessage = ErrorCode(err), kmsg.StringPtr(text(err))
-		resp.Resources = append(resp.Resources, out)
-		return true
-	})
-	req.Resources = rest
-	a.sendRest(c, req, resp, len(resp.Resources), len(rest), func(got kmsg.Response) {
-		resp.Resources = append(resp.Resources, got.(*kmsg.IncrementalAlterConfigsResponse).Resources...)
-	})
-}
-
-func (a *alterConfigsAPI) all(c *Call, req *kmsg.AlterConfigsRequest) {
-	resp := req.ResponseKind().(*kmsg.AlterConfigsResponse)
-	rest := slices.DeleteFunc(slices.Clone(req.Resources), func(r kmsg.AlterConfigsRequestResource) bool {
-		var names []string
-		for _, cfg := range r.Configs {
-			names = append(names, cfg.Name)
-		}
-		err := a.refuse(r.ResourceType, r.ResourceName, names)
-		if err == nil {
-			return false
-		}
-		out := kmsg.NewAlterConfigsResponseResource()
-		out.ResourceType, out.ResourceName = r.ResourceType, r.ResourceName
-		out.ErrorCode, out.ErrorMessage = ErrorCode(err), kmsg.StringPtr(text(err))
-		resp.Resources = append(resp.Resources, out)
-		return true
-	})
-	req.Resources = rest
-	a.sendRest(c, req, resp, len(resp.Resources), len(rest), func(got kmsg.Response) {
-		resp.Resources = append(resp.Resources, got.(*kmsg.AlterConfigsResponse).Resources...)
-	})
-}
-
-// sendRest forwards what wasn't refused and answers with both.
-func (a *alterConfigsAPI) sendRest(
-	c *Call, req kmsg.Request, resp kmsg.Response, refused, left int, merge func(kmsg.Response),
-) {
 	switch {
-	case refused == 0:
+	case len(refused) == 0:
 		a.forward.send(c, c.Body)
 		return
-	case left == 0:
-		c.Reply(resp)
+	case len(left) == 0:
+		c.Reply(alterResponse(msg, refused))
 		return
 	}
 	inner := *c
@@ -127,10 +75,10 @@ func (a *alterConfigsAPI) sendRest(
 			c.Close(err)
 			return
 		}
-		merge(got)
-		c.Reply(resp)
+		c.Reply(alterResponse(msg, append(refused, alterOutcomes(got)...)))
 	})
-	a.forward.send(&inner, req.AppendTo(nil))
+	keepResources(msg, left)
+	a.forward.send(&inner, msg.AppendTo(nil))
 }
 
 func decodeCaptured(h wire.Header, parts []wire.Part) (kmsg.Response, error) {
@@ -149,8 +97,9 @@ func decodeCaptured(h wire.Header, parts []wire.Part) (kmsg.Response, error) {
 }
 
 // refuse is why a resource isn't the controller's to judge, or nil.
-func (a *alterConfigsAPI) refuse(kind kmsg.ConfigResourceType, name string, configs []string) error {
-	switch kind { // flat switch
+func (a *alterConfigsAPI) refuse(r alteredResource) error {
+	name := r.Name
+	switch kmsg.ConfigResourceType(r.Type) { // flat switch
 	case kmsg.ConfigResourceTypeTopic, kmsg.ConfigResourceTypeClientMetrics, kmsg.ConfigResourceTypeGroupConfig:
 		return nil
 	case kmsg.ConfigResourceTypeBroker:
@@ -158,7 +107,7 @@ func (a *alterConfigsAPI) refuse(kind kmsg.ConfigResourceType, name string, conf
 			return refuse(kerr.InvalidRequest, "Unexpected broker id, expected %d, but received %s", a.self, name)
 		}
 		var fixed []string
-		for _, n := range configs {
+		for _, n := range r.set {
 			if a.fixed[n] {
 				fixed = append(fixed, n)
 			}
@@ -171,7 +120,7 @@ func (a *alterConfigsAPI) refuse(kind kmsg.ConfigResourceType, name string, conf
 		if name != strconv.Itoa(int(a.self)) {
 			return refuse(kerr.InvalidRequest, "Unexpected node id. Expected %d, but received %s", a.self, name)
 		}
-		return refuse(kerr.InvalidConfig, "Logger %s does not exist!", strings.Join(configs, ", "))
+		return refuse(kerr.InvalidConfig, "Logger %s does not exist!", strings.Join(r.set, ", "))
 	}
-	return refuse(kerr.InvalidRequest, "Unknown resource type %d", kind)
+	return refuse(kerr.InvalidRequest, "Unknown resource type %d", r.Type)
 }

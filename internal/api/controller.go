@@ -39,7 +39,7 @@ var controllerAPIs = []controllerAPI{
 	{key: 33, serve: serveAlterConfigs, refuse: refuseAlterConfigs},
 	{key: 37, serve: serveCreatePartitions, refuse: refuseCreatePartitions},
 	{key: 43, serve: serveElectLeaders, refuse: refuseElectLeaders},
-	{key: 44, serve: serveIncrementalAlterConfigs, refuse: refuseIncrementalAlterConfigs},
+	{key: 44, serve: serveAlterConfigs, refuse: refuseAlterConfigs},
 	{key: 45, serve: serveAlterReassignments},
 	{key: 46, serve: serveListReassignments},
 	{key: 56, serve: serveAlterPartition},
