@@ -68,7 +68,7 @@ func Dial(ctx context.Context, addr string, o Options) (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", addr, err)
 	}
-	c := newConn(nc, o)
+	c := newConn(direct(nc), o)
 	if err := c.negotiate(ctx); err != nil {
 		_ = c.Close()
 		return nil, fmt.Errorf("dial %s: %w", addr, err)

@@ -4,6 +4,7 @@ import (
 	"net"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -59,7 +60,7 @@ func (s *rawSocket) tryRead(room func() []byte) (int, error) { return s.read(roo
 
 func (s *rawSocket) readStep(fd uintptr) bool {
 	for {
-		s.r.n, s.r.err = unix.Read(int(fd), s.r.room())
+		s.r.n, s.r.err = rawRead(fd, s.r.room())
 		switch s.r.err {
 		case unix.EINTR:
 			continue
@@ -107,7 +108,7 @@ func (s *rawSocket) writeStep(fd uintptr) bool {
 		case s.w.more:
 			n, err = unix.SendmsgN(int(fd), s.w.p, nil, nil, unix.MSG_MORE|unix.MSG_NOSIGNAL)
 		default:
-			n, err = unix.Write(int(fd), s.w.p)
+			n, err = rawWrite(fd, s.w.p)
 		}
 		if err == unix.EINTR {
 			continue
@@ -121,4 +122,23 @@ func (s *rawSocket) writeStep(fd uintptr) bool {
 		s.w.n, s.w.err = max(n, 0), err
 		return true
 	}
+}
+
+// rawRead and rawWrite are for descriptors that never block: the scheduler need
+// not prepare for a call that takes long. That saves the wake-up of its monitor
+// on an idle node, and the loss of the processor to it on a busy one.
+func rawRead(fd uintptr, p []byte) (int, error) {
+	n, _, e := unix.RawSyscall(unix.SYS_READ, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
+	if e != 0 {
+		return -1, e
+	}
+	return int(n), nil
+}
+
+func rawWrite(fd uintptr, p []byte) (int, error) {
+	n, _, e := unix.RawSyscall(unix.SYS_WRITE, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
+	if e != 0 {
+		return -1, e
+	}
+	return int(n), nil
 }
