@@ -54,7 +54,7 @@ func numbers(partitions int) *Numbers {
 	b.Acks = acks.Snapshot()
 	for i := range partitions {
 		m := partition.Measures{TP: tm.TopicPartition{Topic: "t", Partition: int32(i)}, Leads: i%2 == 0, Follows: i%2 == 1, LogEnd: 10, HighWatermark: 8, Size: 1 << 20,
-			Replicas: 3, ISR: 2, MinISR: 2, Followers: []partition.FollowerMeasures{{ID: 2, Records: 2, Bytes: 100, Behind: time.Second}, {ID: 3, Records: -1, Bytes: -1, Behind: -1}}}
+			Replicas: 3, ISR: 2, MinISR: 2, Followers: []partition.FollowerMeasures{{ID: 2, Health: "lagging", Records: 2, Bytes: 100, Behind: time.Second}, {ID: 3, Records: -1, Bytes: -1, Behind: -1}}}
 		if !m.Leads {
 			m.Followers = nil
 		}
@@ -93,6 +93,7 @@ func TestEachStyleHasItsNames(t *testing.T) {
 	for _, c := range []struct{ path, series, want string }{
 		{"/metrics", "kafka_server_replicamanager_underreplicatedpartitions", "2"},
 		{"/metrics", `tidemark_replica_lag_bytes{topic="t",partition="0",follower="2"}`, "100"},
+		{"/metrics", `tidemark_followers{follower="2",state="lagging"}`, "2"},
 		{"/metrics", `tidemark_request_seconds_bucket{request="Produce",phase="local",le="0.001024"}`, "1"},
 		{"/metrics", `tidemark_consumergroup_lag{consumergroup="g",topic="t",partition="1"}`, "3"},
 		{"/metrics/kafka?style=strimzi", "kafka_server_replicamanager_atminisrpartitioncount", "2"},

@@ -1,6 +1,9 @@
 package admin
 
 import (
+	"cmp"
+	"maps"
+	"slices"
 	"strconv"
 
 	"tidemark/internal/model"
@@ -44,6 +47,8 @@ var ownRows = []*Metric{
 				}
 			}
 		}},
+	{Name: "tidemark_followers", Labels: []string{"follower", "state"}, Help: "partitions led here of which this broker is a follower in this state: in-sync, catching-up, lagging, joining, flapping, offline",
+		each: followerStates},
 	{Name: "tidemark_fetcher_partitions", Labels: []string{"leader", "fetcher"}, Help: "partitions that a fetch loop follows",
 		each: func(n *Numbers, out emit) {
 			if n.Broker != nil {
@@ -52,6 +57,27 @@ var ownRows = []*Metric{
 				}
 			}
 		}},
+}
+
+// followerStates counts the followers of what is led here, by broker and state.
+func followerStates(n *Numbers, out emit) {
+	if n.Broker == nil {
+		return
+	}
+	type key struct {
+		id    model.BrokerID
+		state replica.Health
+	}
+	counts := map[key]int{}
+	for i := range n.Broker.Partitions {
+		for _, f := range n.Broker.Partitions[i].Followers {
+			counts[key{f.ID, f.Health}]++
+		}
+	}
+	keys := slices.SortedFunc(maps.Keys(counts), func(a, b key) int { return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(a.state, b.state)) })
+	for _, k := range keys {
+		out(float64(counts[k]), id(k.id), string(k.state))
+	}
 }
 
 func who(id model.BrokerID) string {

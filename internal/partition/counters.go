@@ -7,6 +7,7 @@ import (
 
 	"tidemark/internal/model"
 	"tidemark/internal/record"
+	"tidemark/internal/replica"
 )
 
 // counts are what a replica did since it was opened.
@@ -87,6 +88,7 @@ func (p *Partition) countFetch(err error) {
 type FollowerMeasures struct {
 	ID      model.BrokerID
 	InISR   bool
+	Health  replica.Health
 	Records int64         // -1: it has not fetched in this epoch
 	Bytes   int64         // about; -1: it has not fetched in this epoch
 	Behind  time.Duration // since it was last caught up; -1 never
@@ -128,7 +130,7 @@ func (p *Partition) Measure(m *Measures, lateTxn time.Duration) {
 		m.Leads, m.Replicas = true, len(r.core.Replicas())
 		m.ISR, m.MinISR = len(r.core.ISR().CommittedISR()), r.core.EffectiveMinISR()
 		for _, f := range r.core.Followers(p, now) {
-			fm := FollowerMeasures{ID: f.ID, InISR: f.InISR, Records: -1, Bytes: -1, Behind: -1, Joined: f.Joined, Left: f.Left}
+			fm := FollowerMeasures{ID: f.ID, InISR: f.InISR, Health: f.Condition.Health, Records: -1, Bytes: -1, Behind: -1, Joined: f.Joined, Left: f.Left}
 			if f.LEO != model.NoOffset {
 				fm.Records, fm.Bytes = int64(m.LogEnd-f.LEO), int64(f.LEO)
 			}
