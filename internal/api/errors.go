@@ -35,6 +35,7 @@ var errorCodes = []struct {
 	{partition.ErrNotEnoughReplicas, kerr.NotEnoughReplicas},
 	{partition.ErrOffsetNotAvailable, kerr.OffsetNotAvailable},
 	{partition.ErrOffsetOutOfRange, kerr.OffsetOutOfRange},
+	{partition.ErrNegativeSize, kerr.InvalidRequest},
 	{partition.ErrStorage, kerr.KafkaStorageError},
 	{partition.ErrSegmentTooSmall, kerr.RecordListTooLarge},
 	{partition.ErrPolicy, kerr.PolicyViolation},

@@ -122,7 +122,11 @@ func (q *metadataQuery) topics(req *kmsg.MetadataRequest) (out []kmsg.MetadataRe
 			}
 			continue
 		}
-		if want.Topic == nil || seen[*want.Topic] {
+		if want.Topic == nil {
+			out = append(out, q.failed(nil, want.TopicID, kerr.UnknownTopicID))
+			continue
+		}
+		if seen[*want.Topic] {
 			continue
 		}
 		seen[*want.Topic] = true

@@ -25,6 +25,8 @@ var (
 	ErrOffsetOutOfRange = errors.New("offset out of range")
 	// ErrOffsetNotAvailable: right after an election the committed end is not known yet (KIP-207).
 	ErrOffsetNotAvailable = errors.New("high watermark has not reached the start of the leader epoch")
+	// ErrNegativeSize: a fetch asks for fewer than no bytes.
+	ErrNegativeSize = errors.New("negative size")
 	// ErrStorage: the log directory failed.
 	ErrStorage = errors.New("log directory is offline")
 	// ErrNoSpace: what is left on the disk is kept for the broker's own files.

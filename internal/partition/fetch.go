@@ -59,7 +59,7 @@ type Fetched struct {
 // books, if Acknowledge; call Perform afterwards.
 //
 // Errors: ErrNotLeader, ErrFencedEpoch, ErrUnknownEpoch, ErrOffsetOutOfRange,
-// ErrStorage, and for a follower outside the assignment ErrUnknownEpoch or
+// ErrNegativeSize, ErrStorage, and for a follower outside the assignment ErrUnknownEpoch or
 // ErrNotLeader (KAFKA-13837).
 func (p *Partition) Fetch(f Fetch) (Fetched, error) {
 	res, err := p.read(f)
@@ -77,6 +77,9 @@ func (p *Partition) read(f Fetch) (Fetched, error) {
 	}
 	if err != nil || res.Diverging || limit <= f.Offset {
 		return res, err
+	}
+	if f.MaxBytes < 0 { // Kafka, too, notices it only where there is something to read
+		return res, fmt.Errorf("%s: at most %d bytes: %w", p.tp, f.MaxBytes, ErrNegativeSize)
 	}
 	if limit, err = p.beforeDamage(f.Offset, limit); err != nil {
 		return res, err
