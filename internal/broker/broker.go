@@ -331,7 +331,7 @@ func (b *Broker) BrokerStatus(id model.BrokerID) replica.BrokerStatus {
 	if r == nil {
 		return replica.BrokerStatus{Epoch: model.NoBrokerEpoch}
 	}
-	return replica.BrokerStatus{Epoch: r.Epoch, Eligible: !r.Fenced && !r.InControlledShutdown, ShuttingDown: r.InControlledShutdown && !r.Fenced}
+	return replica.BrokerStatus{Epoch: r.Epoch, Eligible: !r.Fenced && !r.InControlledShutdown, ShuttingDown: r.InControlledShutdown}
 }
 
 // OthersAlive tells whether another broker is registered and unfenced.

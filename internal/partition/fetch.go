@@ -84,7 +84,7 @@ func (p *Partition) read(f Fetch) (Fetched, error) {
 	if limit, err = p.beforeDamage(f.Offset, limit); err != nil {
 		return res, err
 	}
-	res.Slice, err = p.log.Read(f.Offset, limit, f.MaxBytes, f.MinOne)
+	res.Slice, err = p.readLog(f, limit)
 	switch {
 	case errors.Is(err, commitlog.ErrOffsetOutOfRange):
 		return res, fmt.Errorf("%s: %w: %w", p.tp, ErrOffsetOutOfRange, err)

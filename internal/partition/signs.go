@@ -3,6 +3,7 @@ package partition
 import (
 	"time"
 
+	"tidemark/internal/commitlog"
 	"tidemark/internal/model"
 	"tidemark/internal/replica"
 )
@@ -13,6 +14,9 @@ import (
 // silentFor is how long a follower's session is unused before its connection is
 // asked for more than whether it is open.
 const silentFor = time.Second
+
+// readNoted is the least time of a look-up in the log that is worth a note.
+const readNoted = time.Millisecond
 
 // watch tells the core when followers' sessions were used, and how their
 // connections are. The connections are asked before mu is taken: it is a system call.
@@ -68,6 +72,20 @@ func (p *Partition) ReadTook(follower model.BrokerID, took time.Duration) {
 // Troubled notes what a follower says of itself and this partition.
 func (p *Partition) Troubled(follower model.BrokerID, t replica.Trouble) {
 	p.note(func(core *replica.Leader, _ time.Time) { core.Troubled(follower, t) })
+}
+
+// readLog finds what a fetch gets. Looking up the place may already wait for a
+// slow disk, which then counts for what a follower waits for.
+func (p *Partition) readLog(f Fetch, limit model.Offset) (commitlog.Slice, error) {
+	if f.Replica < 0 {
+		return p.log.Read(f.Offset, limit, f.MaxBytes, f.MinOne)
+	}
+	start := time.Now()
+	slice, err := p.log.Read(f.Offset, limit, f.MaxBytes, f.MinOne)
+	if took := time.Since(start); took >= readNoted {
+		p.ReadTook(f.Replica, took)
+	}
+	return slice, err
 }
 
 // oversized notes a batch that is larger than what the follower asked for.

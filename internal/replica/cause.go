@@ -118,6 +118,9 @@ func (c Condition) numbers(cause Cause) string { // flat switch
 		if n.Withheld {
 			return "the leader's quota is used up"
 		}
+		if n.ThrottledPercent == 0 { // it hasn't fetched since
+			return "held back by its own quota"
+		}
 		return fmt.Sprintf("held back by its own quota, %d%% of the time", n.ThrottledPercent)
 	case CauseSlowDiskFollower:
 		if !n.Told {
