@@ -69,7 +69,7 @@ func (p *Partition) AppendAsFollower(r Replicated) error {
 	}
 	var info commitlog.AppendInfo
 	if len(batches) > 0 {
-		if info, err = p.writeReplicated(batches, r.Offset); err != nil {
+		if info, err = p.writeReplicated(batches, r.Offset, r.LogStart); err != nil {
 			return err
 		}
 	}
@@ -131,8 +131,9 @@ func (p *Partition) followsUnder(epoch model.LeaderEpoch) error {
 
 // writeReplicated writes at the log end. The first batch may begin below it
 // only in an empty log, whose start lies inside that batch: the log then begins
-// with the batch (KAFKA-6975).
-func (p *Partition) writeReplicated(batches []byte, fetched model.Offset) (commitlog.AppendInfo, error) {
+// with the batch (KAFKA-6975). A log that ends where the leader's begins, inside
+// a batch, has nothing that the leader has not deleted, so it is as good as empty.
+func (p *Partition) writeReplicated(batches []byte, fetched, leaderStart model.Offset) (commitlog.AppendInfo, error) {
 	end := p.log.End()
 	if fetched != end {
 		return commitlog.AppendInfo{}, fmt.Errorf("%s: fetched at %d, log ends at %d: %w", p.tp, fetched, end, ErrBadReplication)
@@ -144,12 +145,12 @@ func (p *Partition) writeReplicated(batches []byte, fetched model.Offset) (commi
 	}
 	first := record.Batch(batches).BaseOffset()
 	if first < end {
-		if p.log.Start() != end {
+		if p.log.Start() != end && leaderStart < end {
 			return commitlog.AppendInfo{}, fmt.Errorf("%s: batch at %d, log is [%d, %d): %w",
 				p.tp, first, p.log.Start(), end, ErrBadReplication)
 		}
-		if err := p.log.TruncateFullyAndStartAt(first); err != nil {
-			return commitlog.AppendInfo{}, p.writeFailed(err)
+		if err := p.restart(first, replica.ReasonBelowLogStart); err != nil {
+			return commitlog.AppendInfo{}, err
 		}
 	}
 	info, err := p.log.Append(batches)

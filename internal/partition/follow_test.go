@@ -113,3 +113,26 @@ func TestRefusedBatchThatHoldsTheStart(t *testing.T) {
 		t.Fatalf("log is [%d, %d), high watermark %d, want [12, 12) and 12", start, end, h.p.HighWatermark())
 	}
 }
+
+// A log that was cut to where the leader's begins, in the middle of a batch: that
+// a divergence was older than anything the leader has kept doesn't keep a replica
+// from following.
+func TestLogThatEndsInsideTheLeadersFirstBatch(t *testing.T) {
+	h := newHost(t)
+	h.follow(0)
+	old, b := batch("a", "b"), batch("B", "c", "d")
+	old.Stamp(0, 0)
+	b.Stamp(1, 0)
+	if err := h.p.AppendAsFollower(Replicated{Epoch: 0, Offset: 0, Records: old}); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.p.AppendAsFollower(Replicated{Epoch: 0, Offset: 2, Records: b, LogStart: 1}); !errors.Is(err, ErrBadReplication) {
+		t.Fatalf("a batch over one that the leader has: %v, want %v", err, ErrBadReplication)
+	}
+	if err := h.p.AppendAsFollower(Replicated{Epoch: 0, Offset: 2, Records: b, LeaderHW: 4, LogStart: 2}); err != nil {
+		t.Fatal(err)
+	}
+	if start, end := h.p.LogStart(), h.p.LogEnd(); start != 2 || end != 4 || h.p.HighWatermark() != 4 {
+		t.Fatalf("log is [%d, %d), high watermark %d, want [2, 4) and 4", start, end, h.p.HighWatermark())
+	}
+}
