@@ -420,13 +420,19 @@ func (c *checker) inLog(h *hosted, batch record.Batch) (found bool) {
 	return found
 }
 
-// lastOfProducers is the lowest offset at which the last batch of an idempotent
-// producer is.
+// lastOfProducers is the lowest offset at which an idempotent producer's last batch
+// is, or one that it may still send again.
 func (c *checker) lastOfProducers(tp part) model.Offset {
 	low := model.Offset(1 << 62)
 	for _, p := range c.w.clients.producers {
 		if p.part == tp && p.pid != model.NoProducerID {
-			low = min(low, c.ledger(tp).last[p.pid])
+			l := c.ledger(tp)
+			low = min(low, l.last[p.pid])
+			for _, s := range p.queue {
+				if at, ok := l.where[producerSeq{p.pid, s.seq}]; ok {
+					low = min(low, at)
+				}
+			}
 		}
 	}
 	return low

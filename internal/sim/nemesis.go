@@ -356,8 +356,8 @@ func (n *nemesis) allWell() bool {
 // spare: every partition of b has another member in its ISR, and nobody has
 // asked to drop one.
 func (n *nemesis) spare(b *broker) bool {
-	t := n.w.quorum.image().Topics.ByName[topic]
-	if t == nil {
+	img := n.w.quorum.image()
+	if img.Topics.ByName[topic] == nil {
 		return false
 	}
 	id := model.BrokerID(b.id)
@@ -368,9 +368,11 @@ func (n *nemesis) spare(b *broker) bool {
 			}
 		}
 	}
-	for _, p := range t.Partitions {
-		if slices.Contains(p.ISR, id) && len(p.ISR) < 2 {
-			return false
+	for _, t := range img.Topics.ByID { // any order: all must agree
+		for _, p := range t.Partitions {
+			if slices.Contains(p.ISR, id) && len(p.ISR) < 2 {
+				return false
+			}
 		}
 	}
 	return true
