@@ -25,7 +25,7 @@ type Rules struct {
 const maxRecordErrors = 1000
 
 // Validate checks one produced partition payload as Kafka does, in its order:
-// framing, codec, base offset, size, CRC, header rules, then every record.
+// framing, base offset, size, CRC, codec, header rules, then every record.
 // A partial batch after the first is cut off, as Kafka does; a second whole
 // one is ErrInvalid. If the header's maxTimestamp is not the records' maximum
 // it is corrected in place (a wrong one would mislead the time index). So is a
@@ -40,9 +40,6 @@ func Validate(p []byte, r Rules) (Batch, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c := b.Codec(); c > Zstd {
-		return nil, fmt.Errorf("%s: %w", c, ErrUnsupportedCodec)
-	}
 	if !r.AllowControl && b.BaseOffset() != 0 {
 		return nil, invalidf("base offset %d, a producer must send 0", b.BaseOffset())
 	}
@@ -54,6 +51,9 @@ func Validate(p []byte, r Rules) (Batch, error) {
 	}
 	if err := b.CheckCRC(); err != nil {
 		return nil, err
+	}
+	if c := b.Codec(); c > Zstd {
+		return nil, fmt.Errorf("%s: %w", c, ErrUnsupportedCodec)
 	}
 	if err := checkHeader(b, r.AllowControl); err != nil {
 		return nil, err
