@@ -22,6 +22,7 @@ const (
 	unknownServerError = "-1"
 	corruptMessage     = "2"
 	notLeader          = "6"
+	invalidRequest     = "42"
 	transactionalID    = "53"
 	unsupportedCodec   = "76"
 	invalidRecord      = "87"
@@ -50,8 +51,14 @@ var allowList = []allowance{
 			return ok && b.ProducerID() >= 0 && b.ProducerEpoch() < 0
 		})
 	}},
+	{"a transactional batch without a producer id is INVALID_RECORD", func(s situation) bool {
+		return s.api == "Produce" && s.errorOf() && accepts(s.kafka) && refuses(s.ours, invalidRecord) && s.some(func(p sent) bool {
+			b, ok := p.batch()
+			return ok && b.Transactional() && b.ProducerID() < 0
+		})
+	}},
 	{"negative times and producer ids survive another compression", func(s situation) bool {
-		return s.api == "Produce" && s.errorOf() && refuses(s.kafka, unknownServerError) && accepts(s.ours) && s.some(negative)
+		return s.api == "Produce" && s.errorOf() && refuses(s.kafka, unknownServerError) && s.some(negative)
 	}},
 	{"a partition that is named twice is served twice", func(s situation) bool {
 		return (s.api == "Produce" || s.api == "DeleteRecords") && s.repeated()
@@ -61,8 +68,7 @@ var allowList = []allowance{
 	}},
 	{"a fetch of an earlier life of a fenced broker is NOT_LEADER_OR_FOLLOWER", func(s situation) bool {
 		r, ok := s.req.(*kmsg.FetchRequest)
-		return ok && r.Version >= 15 && r.ReplicaState.ID == second && r.ReplicaState.Epoch >= 0 && s.kafka == "0" && s.ours == notLeader &&
-			s.known != nil && s.known.replicas != nil
+		return ok && r.Version >= 15 && r.ReplicaState.ID == second && r.ReplicaState.Epoch >= 0 && s.kafka == "0" && s.ours == notLeader
 	}},
 	{"an isolation level that doesn't exist reads uncommitted", func(s situation) bool {
 		switch r := s.req.(type) {
@@ -73,20 +79,37 @@ var allowList = []allowance{
 		}
 		return false
 	}},
-	{"a negative size is 0", func(s situation) bool {
+	{"a negative size is INVALID_REQUEST", func(s situation) bool {
 		r, ok := s.req.(*kmsg.FetchRequest)
-		return ok && negativeSize(r) && s.kafka == unknownServerError
+		return ok && (negativeSize(r) || s.session != nil) && s.kafka == unknownServerError && s.ours == invalidRequest
 	}},
 	{"topic id zero is UNKNOWN_TOPIC_ID", func(s situation) bool {
 		r, ok := s.req.(*kmsg.FetchRequest)
 		return ok && r.Version >= 13 && s.path == "ErrorCode" && s.kafka == unknownServerError &&
 			(s.session != nil || slices.ContainsFunc(r.Topics, func(t kmsg.FetchRequestTopic) bool { return t.TopicID == topicID{} }))
 	}},
+	{"a topic with neither name nor id is UNKNOWN_TOPIC_ID", func(s situation) bool {
+		r, ok := s.req.(*kmsg.MetadataRequest)
+		return ok && r.Version >= 12 && slices.ContainsFunc(r.Topics, func(t kmsg.MetadataRequestTopic) bool {
+			return t.Topic == nil && t.TopicID == topicID{}
+		})
+	}},
 	{"a divergence that the version can't tell is left out", func(s situation) bool {
 		r, ok := s.req.(*kmsg.FetchRequest)
 		return ok && r.Version < 12 && s.session != nil && s.path == "ErrorCode" && s.kafka == unsupportedVersion && s.ours == "0"
 	}},
+	{"a record is found by its time in whichever segment it is", func(s situation) bool {
+		at, ok := s.askedFor()
+		return ok && at >= 0 && s.cut() && s.kafka == "-1" && listed3(s.path)
+	}},
+	{"the largest timestamp is that of a record that still exists", func(s situation) bool {
+		at, ok := s.askedFor()
+		return ok && at == -3 && s.cut() && listed3(s.path)
+	}},
 	{"replica -3 reads as a consumer", func(s situation) bool {
+		if r, ok := s.req.(*kmsg.ListOffsetsRequest); ok && r.ReplicaID == -3 {
+			return s.code == 0 && s.partition >= 0 && s.known != nil && s.known.replicas != nil // what isn't committed
+		}
 		r, ok := s.req.(*kmsg.FetchRequest)
 		return ok && (r.ReplicaID == -3 && r.Version < 15 || r.ReplicaState.ID == -3 && r.Version >= 15) && s.code == 0 && s.partition >= 0
 	}},
@@ -97,6 +120,11 @@ var allowList = []allowance{
 	{"CreateTopics names the node's settings as the source of min.insync.replicas", func(s situation) bool {
 		return s.api == "CreateTopics" && s.path == "Topics.Configs.Source" && s.config == "min.insync.replicas" && s.kafka == "3"
 	}},
+}
+
+// listed3 names the fields that a found offset has.
+func listed3(path string) bool {
+	return slices.Contains([]string{"Topics.Partitions.Offset", "Topics.Partitions.Timestamp", "Topics.Partitions.LeaderEpoch"}, path)
 }
 
 // ruinous payloads make Kafka fail all of a request.

@@ -92,6 +92,7 @@ type runner struct {
 	covered map[[2]int16]int // by API and version
 	results map[string]int   // Apache Kafka's error codes, by API
 	mangled map[string]int
+	born    int      // the slot of the session that the request made, 0 for none
 	dirty   []*topic // the peers' logs differ from here on
 }
 
@@ -163,6 +164,8 @@ func (r *runner) step() {
 	if m != nil {
 		r.mangled[m.name]++
 	}
+	r.born = 0
+	r.remember(req, kafka, ours)
 	settle := r.learn(req, kafka, ours)
 	diffs := compare(req, kafka, ours)
 	for _, d := range diffs {
@@ -182,6 +185,18 @@ func (r *runner) step() {
 	r.dirty = nil
 }
 
+// remember keeps what happened in a session, for the report.
+func (r *runner) remember(req kmsg.Request, kafka, ours answer) {
+	f, ok := req.(*kmsg.FetchRequest)
+	if !ok || f.SessionID <= 0 || int(f.SessionID) > len(r.g.sessions) || !testing.Verbose() {
+		return
+	}
+	s := &r.g.sessions[f.SessionID-1]
+	s.past = append(s.past, shorten(fmt.Sprintf("%d: %+v", r.g.step, f), 1500),
+		shorten(fmt.Sprintf("  Kafka %+v", kafka.resp), 1500), shorten(fmt.Sprintf("  ours  %+v", ours.resp), 1500))
+	s.past = s.past[max(0, len(s.past)-9):]
+}
+
 func (r *runner) note(s situation, client string, m *mangle) {
 	d, req := s.diff, s.req
 	for i, a := range allowList {
@@ -198,6 +213,12 @@ func (r *runner) note(s situation, client string, m *mangle) {
 			d, d.topic, r.seed, r.g.step, req, shorten(fmt.Sprintf("%+v", req), 900), shorten(shown, 900))}
 		if m != nil {
 			f.first += "\n  spoilt: " + m.name
+		}
+		if s.known != nil && d.partition >= 0 && int(d.partition) < s.known.partitions {
+			f.first += fmt.Sprintf("\n  %s-%d: %s", s.known.name, d.partition, shorten(r.contents(r.kafka, s.known, d.partition), 2000))
+		}
+		if s.session != nil {
+			f.first += "\n  the session:\n    " + strings.Join(s.session.past, "\n    ")
 		}
 		r.found[d.signature()] = f
 		r.order = append(r.order, d.signature())
@@ -282,7 +303,8 @@ func (r *runner) learnSession(req *kmsg.FetchRequest, a *kmsg.FetchResponse, our
 		}
 	}
 	if id := ours.resp.(*kmsg.FetchResponse).SessionID; req.SessionEpoch == 0 && a.SessionID != 0 && id != 0 {
-		r.g.sessions = append(r.g.sessions, fetchSession{epoch: 1, byID: req.Version >= 13, limited: small, named: named(req)})
+		r.g.sessions = append(r.g.sessions, fetchSession{epoch: 1, byID: req.Version >= 13, limited: small, named: named(req), past: []string{shorten(fmt.Sprintf("%d: %+v", r.g.step, req), 1500), shorten(fmt.Sprintf("  Kafka %+v", a), 1500)}})
+		r.born = len(r.kafka.sessions)
 		r.kafka.sessions = append(r.kafka.sessions, a.SessionID)
 		r.ours.sessions = append(r.ours.sessions, id)
 	}
@@ -307,8 +329,10 @@ func (r *runner) distrust(req kmsg.Request) {
 			}
 		}
 	case *kmsg.FetchRequest:
-		if s := int(q.SessionID); s > 0 && s < len(r.kafka.sessions) {
-			r.kafka.sessions[s], r.ours.sessions[s] = 7, 7
+		for _, s := range []int{int(q.SessionID), r.born} {
+			if s > 0 && s < len(r.kafka.sessions) {
+				r.kafka.sessions[s], r.ours.sessions[s] = 7, 7
+			}
 		}
 	}
 }

@@ -58,7 +58,8 @@ func (g *trace) mangle(req kmsg.Request) *mangle {
 // or never.
 func (g *trace) flip(req kmsg.Request, at, bit int) *mangle {
 	skip := map[int16]int{1: 32, 2: 8, 3: 1, 23: 8}[req.Key()]
-	if skip == 0 {
+	ids := req.Key() == 1 && req.GetVersion() >= 13 || req.Key() == 3 && req.GetVersion() >= 10 // they differ from peer to peer
+	if skip == 0 || ids {
 		return nil
 	}
 	return &mangle{fmt.Sprintf("bit %d of byte %d", bit, at), func(f []byte) []byte {

@@ -56,6 +56,28 @@ func (r *runner) situate(d diff, req kmsg.Request) situation {
 	return s
 }
 
+// askedFor is the time in a ListOffsets request of the element's partition.
+func (s situation) askedFor() (int64, bool) {
+	r, ok := s.req.(*kmsg.ListOffsetsRequest)
+	if !ok {
+		return 0, false
+	}
+	for _, t := range r.Topics {
+		for _, p := range t.Partitions {
+			if t.Topic == s.topic && p.Partition == s.partition {
+				return p.Timestamp, true
+			}
+		}
+	}
+	return 0, false
+}
+
+// cut reports whether the element's log doesn't begin at 0: DeleteRecords moved
+// its start.
+func (s situation) cut() bool {
+	return s.known != nil && s.partition >= 0 && int(s.partition) < len(s.known.starts) && s.known.starts[s.partition] > 0
+}
+
 // find returns the topic of that name or symbol, nil if there is none.
 func (r *runner) find(name string, id topicID) *topic {
 	for _, t := range r.g.topics {

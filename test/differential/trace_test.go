@@ -32,6 +32,7 @@ type trace struct {
 type fetchSession struct {
 	epoch   int32
 	byID    bool
+	past    []string                          // its last requests and answers
 	named   []kmsg.FetchRequestForgottenTopic // what it was made for
 	limited bool                              // a partition was named with less room than there may be data
 }

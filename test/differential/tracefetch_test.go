@@ -38,6 +38,9 @@ func (g *trace) fetch() kmsg.Request {
 	}
 	for range n {
 		t := g.any()
+		if r.ReplicaID == second && g.chance(50) {
+			t = g.assigned(t)
+		}
 		ft := kmsg.NewFetchRequestTopic()
 		ft.Topic, ft.TopicID = t.name, t.symbol
 		for range 1 + max(0, g.IntN(5)-3) {
@@ -78,7 +81,7 @@ func (g *trace) fetchPartition(t *topic, r *kmsg.FetchRequest) kmsg.FetchRequest
 		p.LogStartOffset = g.pick(-1, 0, 0, 1, 5)
 	}
 	p.PartitionMaxBytes = int32(g.pick(math.MaxInt32, 1<<20, 1<<20, 500, 10, 0))
-	if r.SessionEpoch == -1 && g.chance(1) {
+	if r.SessionEpoch == -1 && g.chance(4) {
 		p.PartitionMaxBytes = -1
 	}
 	if t.recompresses() {
@@ -125,4 +128,12 @@ func named(r *kmsg.FetchRequest) []kmsg.FetchRequestForgottenTopic {
 		out = append(out, f)
 	}
 	return out
+}
+
+// assigned is a topic that names the second broker, or else t.
+func (g *trace) assigned(t *topic) *topic {
+	if known := g.known([]string{"pair", "open"}[g.IntN(2)]); known != nil {
+		return known
+	}
+	return t
 }
