@@ -108,6 +108,9 @@ func Client(t testing.TB, bootstrap string, opts ...kgo.Opt) *kgo.Client {
 	return cl
 }
 
+// ProducerID and ConsumerID are the client ids of a workload.
+const ProducerID, ConsumerID = "workload-producer", "workload-consumer"
+
 // Impatient clients give up on a broker after two seconds instead of five.
 var Impatient = []kgo.Opt{kgo.ProduceRequestTimeout(time.Second), kgo.RequestTimeoutOverhead(time.Second)}
 
@@ -119,7 +122,7 @@ func StartWorkload(t testing.TB, bootstrap, topic string, partitions int32, opts
 	for range partitions {
 		w.acked, w.seen = append(w.acked, map[int64]string{}), append(w.seen, map[int64]string{})
 	}
-	w.producer = Client(t, bootstrap, append([]kgo.Opt{kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.DefaultProduceTopic(topic),
+	w.producer = Client(t, bootstrap, append([]kgo.Opt{kgo.ClientID(ProducerID), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.DefaultProduceTopic(topic),
 		kgo.RecordDeliveryTimeout(3 * time.Minute), kgo.ProducerLinger(0), kgo.RecordRetries(1 << 30),
 		kgo.StopProducerOnDataLossDetected(), kgo.WithLogger(lossLogger{w}), // else it starts anew, and what waited comes twice
 		kgo.ProduceRequestTimeout(3 * time.Second), kgo.RequestTimeoutOverhead(2 * time.Second)}, opts...)...)
@@ -127,7 +130,7 @@ func StartWorkload(t testing.TB, bootstrap, topic string, partitions int32, opts
 	for p := range partitions {
 		parts[p] = kgo.NewOffset().AtStart()
 	}
-	w.consumer = Client(t, bootstrap, append([]kgo.Opt{kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: parts}),
+	w.consumer = Client(t, bootstrap, append([]kgo.Opt{kgo.ClientID(ConsumerID), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: parts}),
 		kgo.FetchMaxWait(200 * time.Millisecond), kgo.RequestTimeoutOverhead(2 * time.Second)}, opts...)...)
 	pctx, cancel := context.WithCancel(context.Background())
 	cctx, stop := context.WithCancel(context.Background())
@@ -191,6 +194,13 @@ func (w *Workload) LongestGap() time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.gap
+}
+
+// NewGap begins to measure LongestGap anew.
+func (w *Workload) NewGap() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.gap, w.lastAt = 0, time.Now()
 }
 
 func (w *Workload) consume(ctx context.Context) {

@@ -140,3 +140,57 @@ func TestDiskErrors(t *testing.T) {
 	}
 	d.c.T = t
 }
+
+// The syncs of one directory become slow, with flush on every message. Acks of
+// its partitions wait, those of the other directory don't; a follower that syncs
+// too slowly leaves the in-sync set there, and only there, and comes back.
+func TestSlowDisk(t *testing.T) {
+	d := newBadDisk(t, "log.flush.interval.messages=1")
+	for i, tt := range []struct {
+		name          string
+		order, others []int // replicas of the slow topic and of the one beside it
+		delay         time.Duration
+	}{
+		{"of a leader", []int{1, 2, 3}, []int{1, 2, 3}, time.Second},
+		// What follows the same leader shares a fetcher, and waits with it.
+		{"of a follower", []int{2, 1, 3}, []int{3, 1, 2}, 5 * time.Second},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d.t, d.c.T = t, t
+			topics, loads := []string{topicName(2 * i), topicName(2*i + 1)}, []*cluster.Workload(nil)
+			for i, topic := range topics {
+				cluster.CreateAssigned(t, d.c.Bootstrap(), topic, [][]int{tt.order, tt.others}[i]...)
+				w := cluster.StartWorkload(t, d.c.Bootstrap(), topic, 1)
+				w.WaitMore(200, healed)
+				loads = append(loads, w)
+			}
+			slow, beside := loads[0], loads[1]
+			if d.dirOf(topics[0]) == d.dirOf(topics[1]) {
+				t.Fatalf("both topics are in %s", d.dirOf(topics[0]))
+			}
+			d.sys.Set(faultsys.Rule{Ops: faultsys.Sync, Path: filepath.Join(d.dirOf(topics[0]), topics[0]+"-0"), Delay: tt.delay})
+			slow.NewGap()
+			beside.NewGap()
+			if tt.order[0] == 1 {
+				slow.WaitMore(500, healed) // it works, a sync at a time
+				if gap := slow.LongestGap(); gap < tt.delay/2 {
+					t.Errorf("acks of the slow directory waited %v at most", gap)
+				}
+			} else {
+				d.c.Node(2).WaitPartition(topics[0], 0, healed, without(d.n))
+			}
+			d.c.Node(2).WaitPartition(topics[1], 0, healed, func(p cluster.PartitionState) bool { return len(p.ISR) == 3 })
+			slow.WaitMore(200, healed)
+			if gap := beside.LongestGap(); gap > tt.delay/2 {
+				t.Errorf("acks of the other directory waited %v", gap)
+			}
+			t.Logf("longest gap %v, of the other directory %v", slow.LongestGap().Round(time.Millisecond), beside.LongestGap().Round(time.Millisecond))
+			d.sys.Set()
+			for i, w := range loads {
+				cluster.WaitISR(t, d.c.Bootstrap(), topics[i], 3, healed)
+				w.Finish()
+			}
+		})
+	}
+	d.c.T = t
+}

@@ -126,8 +126,9 @@ func (p *Proxy) Heal() {
 // it. f is called from many goroutines, for one direction of a connection in order.
 func (p *Proxy) Intercept(f func(Frame) Action) { p.update(func() { p.hook, p.held = f, f != nil }) }
 
-// Release lets frames pass that f of Intercept held, and asks it no more.
-func (p *Proxy) Release() { p.update(func() { p.hook, p.held = nil, false }) }
+// Release lets frames pass that f of Intercept held. f is asked on, but holds
+// nothing more.
+func (p *Proxy) Release() { p.update(func() { p.held = false }) }
 
 // Refuse resets new connections at once, or stops doing so.
 func (p *Proxy) Refuse(on bool) { p.update(func() { p.refuse = on }) }
