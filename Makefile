@@ -62,7 +62,7 @@ bench-micro:
 	$(GO) test ./internal/... -run XXX -bench . -benchmem
 
 bench-kafka: build
-	$(GO) run ./bench/run -systems tidemark,kafka,ceiling -rounds 3 -warmup 10 -seconds 8 -json bin/bench.json $(BENCH)
+	$(GO) run ./bench/run -systems tidemark,kafka,ceiling -rounds 3 -heat 60 -warmup 5 -seconds 8 -json bin/bench.json $(BENCH)
 
 mutants:
 	$(GO) run ./test/mutants $(MUTANTS)

@@ -83,6 +83,19 @@ func TestUnreplicatedAcknowledgesAtOnce(t *testing.T) {
 	}
 }
 
+// A paced flow arrives whole: as many bytes as were asked for, each late by what
+// the generator itself was late, or more.
+func TestEndToEnd(t *testing.T) {
+	cfg, _ := start(t, 3, 6, 3)
+	r, err := cfg.EndToEnd(t.Context(), 10000, 1024, driver.Window{Measure: 10 * time.Second, MaxBytes: 3 << 20})
+	if err != nil || r.Bytes < 2<<20 || r.Records != r.Bytes/1024 || r.Latency.Count() == 0 {
+		t.Fatalf("%d bytes, %d records, %d latencies, %v", r.Bytes, r.Records, r.Latency.Count(), err)
+	}
+	if own, all := r.Own.Quantile(0.5), r.Latency.Quantile(0.5); own == 0 || all < own {
+		t.Errorf("median %v, of it the generator's %v", all, own)
+	}
+}
+
 func TestDamageIsRefused(t *testing.T) {
 	b := driver.BuildBatch(4096, 1024, time.Now())
 	two := append(append([]byte(nil), b...), b...)

@@ -16,6 +16,7 @@
 //	           -> length | n uint16 | n x (partition uint16 | high watermark int64 | bytes int32) | data of each
 //	consume    3 | partition uint16 | position int64 | max int32              -> length | high watermark int64 | data
 //	ping       4                                                              -> length | error int16
+//	tail       5 | partition uint16 | position int64 | max int32              -> as consume, once there is something
 //
 // Positions are bytes in the partition's one file.
 //

@@ -16,6 +16,7 @@ const (
 	opReplicate = 2
 	opConsume   = 3
 	opPing      = 4
+	opTail      = 5 // consume that waits
 
 	ackAll         = 255
 	batchHeader    = 61
@@ -55,6 +56,7 @@ type part struct {
 		hw      int64
 		log     []int64 // by node id - 1
 		waiting []waiter
+		tails   []tail
 	}
 }
 

@@ -41,6 +41,7 @@ func (n *node) replicate(c *conn, f []byte) error {
 	}
 	fo := c.follower
 	var released []*conn
+	var acked []*part
 	entries := f[4:]
 	fo.mu.Lock()
 	for range binary.BigEndian.Uint16(f[2:]) {
@@ -54,13 +55,16 @@ func (n *node) replicate(c *conn, f []byte) error {
 			return err
 		}
 		fo.mu.at[p.id] = int64(binary.BigEndian.Uint64(entries[2:]))
-		released = p.acked(fo.id, fo.mu.at[p.id], released)
+		released, acked = p.acked(fo.id, fo.mu.at[p.id], released), append(acked, p)
 		entries = entries[10:]
 	}
 	head, spans := n.gather(fo)
 	fo.mu.parked = spans == nil
 	fo.mu.Unlock()
 	release(released)
+	for _, p := range acked {
+		n.feed(p)
+	}
 	if spans == nil {
 		return nil
 	}

@@ -125,6 +125,8 @@ func (n *node) handle(c *conn, f []byte) error {
 		return n.replicate(c, f)
 	case f[0] == opConsume && len(f) == 15:
 		return n.consume(c, f)
+	case f[0] == opTail && len(f) == 15:
+		return n.tail(c, f)
 	case f[0] == opPing:
 		c.acks++
 	default:
@@ -150,6 +152,9 @@ func (n *node) drained(c *conn) error {
 		}
 		n.wake()
 		release(released)
+		for _, p := range c.touched {
+			n.feed(p)
+		}
 	}
 	c.touched = c.touched[:0]
 	k := c.acks

@@ -11,5 +11,6 @@
 //  1. Inside a measuring window nothing is encoded or allocated per request.
 //  2. Latency runs from the moment before the request's write to the moment
 //     after the answer's read; in EndToEnd from the moment the record was due.
+//     Result.Own is how much of it is this process's own delay.
 //  3. A window's bytes and its CPU time are taken at the same two moments.
 package driver

@@ -64,6 +64,7 @@ func Produce(ctx context.Context, lanes []Lane, inFlight int, w Window) (*Result
 			}
 		})
 	}
+	wg.Go(func() { probe(ctx, c, &r.Own) })
 	err := w.run(ctx, c, r)
 	wg.Wait()
 	for i := range hists {

@@ -18,6 +18,7 @@ type Result struct {
 	Bytes, Records int64 // acknowledged or received
 	Took           time.Duration
 	Latency        Histogram
+	Own            Histogram // the load generator's own delay, which is part of the latencies
 }
 
 // MBps is the throughput in 10^6 bytes a second.

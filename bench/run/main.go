@@ -20,7 +20,9 @@ type options struct {
 	systems, scenarios     []string
 	rounds                 int
 	warmup, measure, idle  time.Duration
-	maxBytes               int64 // produced in one scenario, replicas not counted
+	heat                   time.Duration // load that Apache Kafka gets before its first load scenario
+	section                string        // of the page, beside the systems
+	maxBytes               int64         // produced in one scenario, replicas not counted
 	dir, binary, heap      string
 	jsonFile, markdownFile string
 	keep                   bool
@@ -54,7 +56,7 @@ func fatal(err error) {
 func parse(args []string) (options, error) {
 	var o options
 	var systems, chosen string
-	var seconds, warmup, idle float64
+	var seconds, warmup, idle, heat float64
 	var megabytes int64
 	var list bool
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
@@ -63,6 +65,7 @@ func parse(args []string) (options, error) {
 	f.IntVar(&o.rounds, "rounds", 3, "how often each system takes its turn")
 	f.Float64Var(&seconds, "seconds", 5, "measuring window of a scenario")
 	f.Float64Var(&warmup, "warmup", 2, "seconds of load before the window")
+	f.Float64Var(&heat, "heat", 0, "seconds of mixed load that Apache Kafka gets before its first load scenario, for its compiler")
 	f.Float64Var(&idle, "idle", 10, "seconds that the idle scenarios watch")
 	f.Int64Var(&megabytes, "max-mb", 2000, "most that a scenario produces, in 10^6 bytes before replication; ends the window early")
 	f.StringVar(&o.dir, "dir", "", "where data goes (default: /dev/shm, or the temporary directory without it)")
@@ -70,6 +73,7 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.heap, "kafka-heap", "1G", "heap of each Apache Kafka node")
 	f.StringVar(&o.jsonFile, "json", "", "write all results to this file")
 	f.StringVar(&o.markdownFile, "md", "", "put the tables into this file, between its markers")
+	f.StringVar(&o.section, "section", "", "a name for the tables in the page, to keep those of other runs (such as disk)")
 	f.BoolVar(&o.keep, "keep", false, "keep data and logs")
 	f.BoolVar(&list, "list", false, "list the scenarios and stop")
 	if err := f.Parse(args); err != nil {
@@ -81,7 +85,7 @@ func parse(args []string) (options, error) {
 		}
 		return o, flag.ErrHelp
 	}
-	o.measure, o.warmup, o.idle = duration(seconds), duration(warmup), duration(idle)
+	o.measure, o.warmup, o.idle, o.heat = duration(seconds), duration(warmup), duration(idle), duration(heat)
 	o.maxBytes = megabytes * 1e6
 	o.systems = strings.Split(systems, ",")
 	var err error

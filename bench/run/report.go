@@ -26,8 +26,12 @@ type result struct {
 }
 
 func describe(o options) string {
-	return fmt.Sprintf("%d rounds; %v warm-up, %v window, at most %d MB a scenario; idle watched for %v",
+	s := fmt.Sprintf("%d rounds; %v warm-up, %v window, at most %d MB a scenario; idle watched for %v",
 		o.rounds, o.warmup, o.measure, o.maxBytes/1e6, o.idle)
+	if o.heat > 0 {
+		s += fmt.Sprintf("; Apache Kafka hot, after %v of mixed load", o.heat)
+	}
+	return s
 }
 
 func (r *report) add(round int, system, scenario string, m metrics, err error) {
@@ -83,7 +87,7 @@ func (r *report) write(o options) error {
 	if err != nil {
 		return err
 	}
-	text, err := replaceSection(string(old), section(o.systems), table)
+	text, err := replaceSection(string(old), section(o), table)
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.markdownFile, err)
 	}
@@ -91,9 +95,12 @@ func (r *report) write(o options) error {
 }
 
 // section names the part of the page that a run may replace.
-func section(systems []string) string {
-	s := slices.Sorted(slices.Values(systems))
-	return strings.Join(s, "+")
+func section(o options) string {
+	s := strings.Join(slices.Sorted(slices.Values(o.systems)), "+")
+	if o.section != "" {
+		s += ", " + o.section
+	}
+	return s
 }
 
 // replaceSection puts the table between the markers of the section, or at the
@@ -114,7 +121,11 @@ func replaceSection(page, name, table string) (string, error) {
 // markdown is the facts and one table per scenario.
 func (r *report) markdown(o options) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n### %s\n\n", strings.Join(o.systems, ", "))
+	title := strings.Join(o.systems, ", ")
+	if o.section != "" {
+		title += ": " + o.section
+	}
+	fmt.Fprintf(&b, "\n### %s\n\n", title)
 	for _, f := range r.Facts {
 		fmt.Fprintf(&b, "- %s: %s\n", f.Name, f.Value)
 	}

@@ -37,6 +37,22 @@ func TestReplaceSectionKeepsTheRest(t *testing.T) {
 	}
 }
 
+func TestSectionsOfTwoDisksStayApart(t *testing.T) {
+	o := options{systems: []string{tidemarkName, ceilingName}}
+	disk := o
+	disk.section = "disk"
+	page := "# Title\n"
+	for _, x := range []options{o, disk, o, disk} {
+		var err error
+		if page, err = replaceSection(page, section(x), (&report{}).markdown(x)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if strings.Count(page, "### tidemark, ceiling\n") != 1 || strings.Count(page, "### tidemark, ceiling: disk\n") != 1 {
+		t.Fatal(page)
+	}
+}
+
 func TestFailedResultsHaveNoNumbers(t *testing.T) {
 	r := &report{}
 	r.add(1, tidemarkName, "one-1", metrics{{"p50, ms", 1}}, nil)

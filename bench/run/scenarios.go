@@ -21,6 +21,7 @@ type metrics []metric
 type scenario struct {
 	name, title string
 	extra       bool // not part of the default set
+	cold        bool // needs a cluster that has seen no load
 	brokers     func(context.Context, *turn) (metrics, error)
 	ceiling     func(context.Context, *turn) (metrics, error) // nil: there is none
 }
@@ -40,9 +41,9 @@ func (l load) scenario(name, title string) scenario {
 // cluster first, what kills nodes last.
 func scenarios() []scenario {
 	return []scenario{
-		{name: "start", title: "three nodes from exec to the first Metadata answer, empty directories", brokers: started, ceiling: startCeiling},
-		{name: "idle", title: "three idle nodes without topics", brokers: idle, ceiling: idleCeiling},
-		{name: "idle-2000", title: "three idle nodes, 2,000 partitions with RF 3", extra: true, brokers: idleFull},
+		{name: "start", cold: true, title: "three nodes from exec to the first Metadata answer, empty directories", brokers: started, ceiling: startCeiling},
+		{name: "idle", cold: true, title: "three idle nodes without topics", brokers: idle, ceiling: idleCeiling},
+		{name: "idle-2000", cold: true, title: "three idle nodes, 2,000 partitions with RF 3", extra: true, brokers: idleFull},
 		load{1, 3, -1, 1 << 20, 5}.scenario("produce-1m", "produce, RF 3, acks=all, 1 partition, 1 MiB batches, 5 in flight"),
 		load{6, 3, -1, 1 << 20, 5}.scenario("produce-1m-6p", "produce, RF 3, acks=all, 6 partitions, 1 MiB batches, 5 in flight per leader"),
 		load{6, 3, -1, 16 << 10, 5}.scenario("produce-16k", "produce, RF 3, acks=all, 6 partitions, 16 KiB batches, 5 in flight per leader"),
@@ -50,8 +51,8 @@ func scenarios() []scenario {
 		load{1, 3, -1, 1, 5}.scenario("one-5", "one record a batch, RF 3, acks=all, 1 partition, 5 in flight"),
 		load{1, 3, -1, 1, 1}.scenario("one-1", "one record a batch, RF 3, acks=all, 1 partition, 1 in flight"),
 		{name: "consume", title: "consume what was just produced, 6 partitions, raw", brokers: consume, ceiling: consumeCeiling},
-		{name: "e2e-1p", title: "end to end, 10,000 msg/s of 1 KiB, 1 partition, RF 3, acks=all, no linger (franz-go)", brokers: endToEnd(1)},
-		{name: "e2e-6p", title: "end to end, 10,000 msg/s of 1 KiB, 6 partitions, RF 3, acks=all, no linger (franz-go)", brokers: endToEnd(6)},
+		{name: "e2e-1p", title: "end to end, 10,000 msg/s of 1 KiB, 1 partition, RF 3, acks=all, no linger (franz-go)", brokers: endToEnd(1), ceiling: endToEndCeiling(1)},
+		{name: "e2e-6p", title: "end to end, 10,000 msg/s of 1 KiB, 6 partitions, RF 3, acks=all, no linger (franz-go)", brokers: endToEnd(6), ceiling: endToEndCeiling(6)},
 		{name: "catch-up", title: "catch-up of a broker that was killed and missed the production, 6 partitions, RF 3", brokers: catchUp},
 		{name: "recovery", title: "start of three nodes that were killed, 6 partitions, RF 3, -max-mb on every node", extra: true, brokers: recovery},
 		{name: "restart-2000", title: "restart of three nodes with 2,000 partitions, RF 3", extra: true, brokers: restartMany},
@@ -100,9 +101,14 @@ func (l load) metrics(r *driver.Result, cpu time.Duration) metrics {
 	}
 	p50, p99 := metric{"p50, ms", millis(r.Latency.Quantile(0.5))}, metric{"p99, ms", millis(r.Latency.Quantile(0.99))}
 	if l.batchBytes < valueBytes {
-		return metrics{{"records/s", r.PerSecond()}, p50, p99, {"brokers' CPU, us/record", float64(cpu.Microseconds()) / float64(r.Records)}}
+		return append(metrics{{"records/s", r.PerSecond()}, {"brokers' CPU, us/record", float64(cpu.Microseconds()) / float64(r.Records)}, p50, p99}, ownDelay(r)...)
 	}
-	return metrics{{"MB/s", r.MBps()}, {"brokers' CPU, s/GB", perGB(r, cpu)}, p50, p99}
+	return append(metrics{{"MB/s", r.MBps()}, {"brokers' CPU, s/GB", perGB(r, cpu)}, p50, p99}, ownDelay(r)...)
+}
+
+// ownDelay is what of the latencies is the load generator's.
+func ownDelay(r *driver.Result) metrics {
+	return metrics{{"of it the generator's delay, p50, ms", millis(r.Own.Quantile(0.5))}, {"of it the generator's delay, p99, ms", millis(r.Own.Quantile(0.99))}}
 }
 
 func perGB(r *driver.Result, cpu time.Duration) float64 {
@@ -158,7 +164,6 @@ func consume(ctx context.Context, t *turn) (metrics, error) {
 const consumeBatch = 64 << 10
 
 func endToEnd(partitions int) func(context.Context, *turn) (metrics, error) {
-	const perSecond = 10000
 	return func(ctx context.Context, t *turn) (metrics, error) {
 		tp := topic("e2e", partitions, 3)
 		return t.withTopic(ctx, tp, func() (metrics, error) {
@@ -167,13 +172,25 @@ func endToEnd(partitions int) func(context.Context, *turn) (metrics, error) {
 			if err != nil {
 				return nil, err
 			}
-			if r.PerSecond() < 0.9*perSecond {
-				err = fmt.Errorf("only %.0f of %d records a second arrived; the latency would say nothing", r.PerSecond(), perSecond)
-			}
-			return metrics{{"p50, ms", millis(r.Latency.Quantile(0.5))}, {"p99, ms", millis(r.Latency.Quantile(0.99))},
-				{"p99.9, ms", millis(r.Latency.Quantile(0.999))}, {"brokers' CPU, cores", m.cpu.Seconds() / r.Took.Seconds()}}, err
+			return flowMetrics(r, m.cpu), tooFew(r)
 		})
 	}
+}
+
+// perSecond is the rate of the end-to-end scenarios.
+const perSecond = 10000
+
+// tooFew is an error if less arrived than was due.
+func tooFew(r *driver.Result) error {
+	if r.PerSecond() < 0.9*perSecond {
+		return fmt.Errorf("only %.0f of %d records a second arrived; the latency would say nothing", r.PerSecond(), perSecond)
+	}
+	return nil
+}
+
+func flowMetrics(r *driver.Result, cpu time.Duration) metrics {
+	return append(metrics{{"p50, ms", millis(r.Latency.Quantile(0.5))}, {"p99, ms", millis(r.Latency.Quantile(0.99))},
+		{"p99.9, ms", millis(r.Latency.Quantile(0.999))}, {"brokers' CPU, cores", cpu.Seconds() / r.Took.Seconds()}}, ownDelay(r)...)
 }
 
 func started(_ context.Context, t *turn) (metrics, error) { return t.started, nil }

@@ -21,6 +21,7 @@ type turn struct {
 
 	c       *cluster // of a system that speaks Kafka's protocol
 	started metrics  // what the start cost
+	hot     bool     // heat has run
 }
 
 // run runs the chosen scenarios. A failed scenario is reported, and the turn
@@ -56,6 +57,11 @@ func (t *turn) run(ctx context.Context) error {
 		if f == nil {
 			continue
 		}
+		if !s.cold {
+			if err := t.heat(ctx); err != nil {
+				return fmt.Errorf("heating %s up: %w", t.system.name(), err)
+			}
+		}
 		m, err := f(ctx, t)
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -66,6 +72,39 @@ func (t *turn) run(ctx context.Context) error {
 			if err := t.c.revive(ctx); err != nil {
 				return fmt.Errorf("%s does not come back: %w\n%s", t.system.name(), err, t.c.tails(30))
 			}
+		}
+	}
+	return nil
+}
+
+// heat gives Apache Kafka what its compiler needs to see: every kind of load,
+// in turns, for a while.
+func (t *turn) heat(ctx context.Context) error {
+	if t.hot || t.opt.heat == 0 || t.system.name() != kafkaName {
+		return nil
+	}
+	t.hot = true
+	const piece = 3 * time.Second
+	kinds := []load{{1, 3, -1, 1 << 20, 5}, {6, 3, -1, 16 << 10, 5}, {1, 3, -1, 1, 5}, {1, 1, 1, 1 << 20, 5}}
+	for i, end := 0, time.Now().Add(t.opt.heat); time.Now().Before(end); i++ {
+		l, tp := kinds[i%len(kinds)], topic("heat", kinds[i%len(kinds)].partitions, kinds[i%len(kinds)].rf)
+		_, err := t.withTopic(ctx, tp, func() (metrics, error) {
+			lanes, err := t.c.brokers.ProduceLanes(ctx, tp.Name, int16(l.acks), l.batchBytes, valueBytes)
+			if err != nil {
+				return nil, err
+			}
+			if _, err = driver.Produce(ctx, lanes, l.inFlight, driver.Window{Measure: piece, MaxBytes: t.opt.maxBytes}); err != nil {
+				return nil, err
+			}
+			readers, err := t.c.brokers.FetchReaders(ctx, tp.Name)
+			if err != nil {
+				return nil, err
+			}
+			_, err = driver.Consume(ctx, readers, driver.Window{Measure: piece / 3})
+			return nil, err
+		})
+		if err != nil {
+			return err
 		}
 	}
 	return nil
