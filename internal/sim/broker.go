@@ -131,7 +131,7 @@ func (b *broker) die(percent int) {
 	for _, h := range b.hosted {
 		b.lastEnds[h.part] = h.p.Log().End()
 		if b.w.cfg.FlushOnAck && percent < 100 {
-			b.lastEnds[h.part] = h.p.Log().Flushed()
+			b.lastEnds[h.part] = max(h.p.Log().Flushed(), h.kept)
 		}
 	}
 	if percent < 100 { // the machine has lost its memory, not only a process its life

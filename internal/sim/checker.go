@@ -105,7 +105,7 @@ func (c *checker) replica(h *hosted) {
 		h.lastLead = epoch
 	}
 	if end < h.lastEnd {
-		h.rebuilt = end
+		h.rebuilt, h.kept = end, min(h.kept, end)
 		w.logf(&h.b.node, "truncates %s from %d to %d", h.tp, h.lastEnd, end)
 		if end < l.hw {
 			w.rare.hit(TruncatedBelowOldHW)

@@ -27,6 +27,7 @@ type hosted struct {
 	lastLead model.LeaderEpoch
 	lastEnd  model.Offset
 	rebuilt  model.Offset // the producers below it were read from disk
+	kept     model.Offset // survived an earlier crash, whatever the recovery point says
 }
 
 // part is a partition of one topic, not of the next one of the same name.
@@ -91,6 +92,7 @@ func (b *broker) open(tp model.TopicPartition, id model.TopicID) *hosted {
 	}
 	h := &hosted{b: b, part: part{tp, id}, p: p, leader: model.NoBroker, epoch: model.NoLeaderEpoch, lastLead: model.NoLeaderEpoch}
 	h.lastEnd, h.rebuilt = p.Log().End(), p.Log().End()
+	h.kept = min(b.lastEnds[h.part], h.lastEnd)
 	b.w.logf(&b.node, "opens %s [%d, %d) hw %d", tp, p.LogStart(), h.lastEnd, p.HighWatermark())
 	b.hosted = append(b.hosted, h)
 	slices.SortFunc(b.hosted, func(x, y *hosted) int { return x.tp.Compare(y.tp) })
