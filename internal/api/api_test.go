@@ -309,6 +309,16 @@ func TestMetadataOfPartitions(t *testing.T) {
 	}
 }
 
+func TestMetadataOfATopicWithNeitherNameNorID(t *testing.T) {
+	c, _ := serve(t, metadataHandlers(nil))
+	req := kmsg.NewPtrMetadataRequest()
+	req.Topics = []kmsg.MetadataRequestTopic{{}}
+	resp := ask[*kmsg.MetadataResponse](t, c, req, 12)
+	if len(resp.Topics) != 1 || resp.Topics[0].ErrorCode != kerr.UnknownTopicID.Code || len(resp.Brokers) == 0 {
+		t.Fatalf("%+v", resp)
+	}
+}
+
 func TestMetadataOfUnknownTopics(t *testing.T) {
 	asked := make(chan []string, 10)
 	c, _ := serve(t, metadataHandlers(creator{asked}))
