@@ -17,7 +17,7 @@ const (
 	Strimzi   Style = "strimzi"   // jmx_exporter with Strimzi's rules
 	Confluent Style = "confluent" // jmx_exporter with the rules of Confluent's monitoring stacks
 	Exporter  Style = "exporter"  // kafka_exporter
-	native    Style = ""          // names of our own
+	Own       Style = ""          // names of our own, of which /metrics has those of Strimzi beside
 )
 
 // Styles lists those that can be asked for.
@@ -68,13 +68,13 @@ type emitTimes func(s latency.Snapshot, labels ...string)
 // were at most each bound.
 type emitBuckets func(bounds []time.Duration, below []uint64, count uint64, sum time.Duration, labels ...string)
 
-// name is what a style calls the metric, "" if it doesn't.
-func (m *Metric) name(s Style) string {
-	given := map[Style]string{native: m.Name, Strimzi: m.Strimzi, Confluent: m.Confluent, Exporter: m.Exporter}[s]
+// In is what a style calls the metric, "" if it doesn't.
+func (m *Metric) In(s Style) string {
+	given := map[Style]string{Own: m.Name, Strimzi: m.Strimzi, Confluent: m.Confluent, Exporter: m.Exporter}[s]
 	switch {
 	case given == Off:
 		return ""
-	case given != "" || m.JMX == "" || s == native || s == Exporter:
+	case given != "" || m.JMX == "" || s == Own || s == Exporter:
 		return given
 	case s == Strimzi:
 		return strimziName(m)
@@ -124,8 +124,8 @@ func confluentName(m *Metric) string {
 	return strings.ToLower(underscores.Replace(domain + "_" + kind + "_" + name))
 }
 
-// help is the text of HELP: the JMX name first, as the search for it goes.
-func (m *Metric) help() string {
+// Text is the text of HELP: the JMX name first, as the search for it goes.
+func (m *Metric) Text() string {
 	if m.JMX == "" {
 		return m.Help
 	}
@@ -149,6 +149,21 @@ func (m *Metric) labels(s Style) []string {
 		out[i] = strings.ToLower(out[i])
 	}
 	return out
+}
+
+// Type is what TYPE says in a style.
+func (m *Metric) Type(s Style) string {
+	switch {
+	case m.Kind == Counter:
+		return "counter"
+	case m.Kind == Times && s == Confluent:
+		return "untyped" // percentiles and the count share one name
+	case m.Kind == Times:
+		return "summary"
+	case m.Kind == Buckets:
+		return "histogram"
+	}
+	return "gauge"
 }
 
 // Table lists every metric, in the order in which they are served.

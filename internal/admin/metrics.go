@@ -20,7 +20,7 @@ type metricsHandler struct {
 
 // all serves names of our own, those of Strimzi's dashboards, and the process's.
 func (h *metricsHandler) all(w http.ResponseWriter, r *http.Request) {
-	h.serve(w, r, native, Strimzi)
+	h.serve(w, r, Own, Strimzi)
 }
 
 // style serves one set of names, and the process's: dashboards show both.

@@ -202,12 +202,12 @@ func TestTable(t *testing.T) {
 			}
 		}
 		where := m.Name + m.JMX + m.Attr + m.Exporter
-		if sources != 1 || where == "" || m.help() == "" || names[where] {
-			t.Errorf("row %q: %d sources, help %q", where, sources, m.help())
+		if sources != 1 || where == "" || m.Text() == "" || names[where] {
+			t.Errorf("row %q: %d sources, help %q", where, sources, m.Text())
 		}
 		names[where] = true
 		for _, s := range Styles() {
-			if n := m.name(s); n != strings.ToLower(n) || strings.ContainsAny(n, "-. ") {
+			if n := m.In(s); n != strings.ToLower(n) || strings.ContainsAny(n, "-. ") {
 				t.Errorf("%s calls %s %q", s, where, n)
 			}
 		}
@@ -271,7 +271,7 @@ func BenchmarkScrape(b *testing.B) {
 	size := 0
 	for b.Loop() {
 		p := &page{b: make([]byte, 0, 4<<20), windows: w, numbers: n}
-		for _, s := range []Style{native, Strimzi} {
+		for _, s := range []Style{Own, Strimzi} {
 			p.style = s
 			p.write(Table())
 		}

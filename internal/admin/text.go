@@ -42,7 +42,7 @@ var bounds = []time.Duration{
 func (p *page) write(rows []*Metric) {
 	done := map[string]bool{}
 	for _, m := range rows {
-		name := m.name(p.style)
+		name := m.In(p.style)
 		if name == "" || done[name] || p.sparse && m.isPerPartition() {
 			continue
 		}
@@ -77,19 +77,8 @@ func (p *page) metric(m *Metric, name string) {
 }
 
 func (p *page) head(m *Metric, name string) {
-	kind := "gauge"
-	switch {
-	case m.Kind == Counter:
-		kind = "counter"
-	case m.Kind == Times && p.style == Confluent:
-		kind = "untyped" // percentiles and the count share one name
-	case m.Kind == Times:
-		kind = "summary"
-	case m.Kind == Buckets:
-		kind = "histogram"
-	}
-	p.b = append(append(append(append(p.b, "# HELP "...), name...), ' '), strings.ReplaceAll(m.help(), "\n", " ")...)
-	p.b = append(append(append(append(p.b, "\n# TYPE "...), name...), ' '), kind...)
+	p.b = append(append(append(append(p.b, "# HELP "...), name...), ' '), strings.ReplaceAll(m.Text(), "\n", " ")...)
+	p.b = append(append(append(append(p.b, "\n# TYPE "...), name...), ' '), m.Type(p.style)...)
 	p.b = append(p.b, '\n')
 }
 

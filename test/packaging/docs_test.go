@@ -1,7 +1,6 @@
 package packaging
 
 import (
-	"bufio"
 	"context"
 	"flag"
 	"fmt"
@@ -80,7 +79,12 @@ func TestDocuments(t *testing.T) {
 		n := c.Node(1)
 		compareTable(t, "docs/PROTOCOL.md", "apis", apiTable(advertised(t, n.Addr()), advertised(t, fmt.Sprintf("127.0.0.1:%d", n.Control))))
 	})
-	t.Run("metrics", func(t *testing.T) { compareTable(t, "docs/OPERATIONS.md", "metrics", metricTable(t, c)) })
+	t.Run("metrics", func(t *testing.T) {
+		compareTable(t, "docs/OPERATIONS.md", "metrics", metricTable())
+		compareTable(t, "docs/OPERATIONS.md", "exporter", exporterTable())
+		compareTable(t, "docs/OPERATIONS.md", "alerts", alertTable(t))
+		servedMetrics(t, c)
+	})
 	t.Run("commands", func(t *testing.T) { compareTable(t, "docs/OPERATIONS.md", "commands", commandTable(t)) })
 	t.Run("settings", func(t *testing.T) { compareTable(t, "docs/OPERATIONS.md", "settings", settingTable(t)) })
 	t.Run("readme", func(t *testing.T) { readmeCommands(t, c.Node(1).Addr()) })
@@ -149,55 +153,6 @@ func apiTable(broker, controller map[int16]string) string {
 		fmt.Fprintf(&b, "| %d | %s | %s | %s |\n", k, wire.APIName(k), broker[k], controller[k])
 	}
 	return b.String()
-}
-
-var (
-	helpLine = regexp.MustCompile(`^# HELP ((?:kafka|tidemark)_\S+) (.*)$`)
-	typeLine = regexp.MustCompile(`^# TYPE (\S+) (\S+)$`)
-	label    = regexp.MustCompile(`([a-z]+)="`)
-)
-
-// metricTable lists the families of /metrics that are not Go's or the process's.
-func metricTable(t *testing.T, c *cluster.Cluster) string {
-	t.Helper()
-	rows := map[string]string{}
-	cluster.Eventually(t, 30*time.Second, func() error {
-		for _, n := range c.Nodes {
-			_, body, err := n.Get("/metrics")
-			if err != nil {
-				return err
-			}
-			addMetrics(rows, body)
-		}
-		if rows["tidemark_replica_lag_records"] == "" {
-			return fmt.Errorf("no follower's lag among %d families", len(rows))
-		}
-		return nil
-	})
-	var b strings.Builder
-	b.WriteString("| name | type | labels | JMX name, or meaning |\n| --- | --- | --- | --- |\n")
-	for _, name := range slices.Sorted(maps.Keys(rows)) {
-		b.WriteString(rows[name])
-	}
-	return b.String()
-}
-
-func addMetrics(rows map[string]string, body string) {
-	var help, kind string
-	for lines := bufio.NewScanner(strings.NewReader(body)); lines.Scan(); {
-		line := lines.Text()
-		if m := helpLine.FindStringSubmatch(line); m != nil {
-			help = m[2]
-		} else if m := typeLine.FindStringSubmatch(line); m != nil {
-			kind = m[2]
-		} else if name, _, _ := strings.Cut(strings.Fields(line)[0], "{"); strings.HasPrefix(name, "kafka_") || strings.HasPrefix(name, "tidemark_") {
-			var labels []string
-			for _, m := range label.FindAllStringSubmatch(line, -1) {
-				labels = append(labels, m[1])
-			}
-			rows[name] = fmt.Sprintf("| `%s` | %s | %s | %s |\n", name, kind, strings.Join(labels, ", "), help)
-		}
-	}
 }
 
 var flagLine = regexp.MustCompile(`^ +(?:-\w, )?(--[a-z-]+)`)
