@@ -143,7 +143,7 @@ func (l *Leader) commit(why Reason, pe model.PartitionEpoch, isr []model.BrokerI
 			if f.leo < at { // of those that left, the one that held the high watermark back
 				by.id, at = f.id, f.leo
 			}
-			if why == ReasonISRMetadata {
+			if why == ReasonISRMetadata && !l.dropping(f.id) {
 				f.lastLeftCause = ReasonISRMetadata
 				_, f.leftCauses = l.absent(f, l.brokers.BrokerStatus(f.id))
 				for _, c := range f.leftCauses {
@@ -164,6 +164,13 @@ func (l *Leader) commit(why Reason, pe model.PartitionEpoch, isr []model.BrokerI
 	eff.add(l.advanceBy(by, now))
 	eff.add(l.Reconsider(now))
 	return eff
+}
+
+// dropping tells whether the leader itself has asked to drop a member. The
+// metadata may bring the agreement before the answer does.
+func (l *Leader) dropping(id model.BrokerID) bool {
+	s, ok := l.isr.(PendingShrink)
+	return ok && slices.Contains(s.Removing, id)
 }
 
 // gone is the evidence of the replicas that a reassignment took away.
