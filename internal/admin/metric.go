@@ -48,6 +48,7 @@ type Metric struct {
 	Help   string
 
 	Strimzi, Confluent, Exporter string
+	ConfluentLabels              []string // where they differ by more than lower case
 
 	each  func(n *Numbers, out emit)                     // any number of values
 	per   func(p *PartitionNumbers) (v float64, ok bool) // one for each replica
@@ -141,8 +142,11 @@ func (m *Metric) Text() string {
 
 // labels are the label names as a style writes them.
 func (m *Metric) labels(s Style) []string {
-	if s != Confluent {
+	switch {
+	case s != Confluent:
 		return m.Labels
+	case m.ConfluentLabels != nil:
+		return m.ConfluentLabels
 	}
 	out := slices.Clone(m.Labels)
 	for i := range out {

@@ -64,6 +64,12 @@ func (h *metricsHandler) rates(n *Numbers) {
 		used = n.CPU.Seconds() / n.Uptime.Seconds()
 	}
 	n.Idle = max(0, 1-used/float64(max(n.CPUs, 1)))
+	if n.Broker != nil {
+		for i := range n.Broker.Fetchers {
+			f := &n.Broker.Fetchers[i]
+			f.Rate = h.windows.perSecond("fetcher "+id(f.Leader)+" "+id(f.ID), float64(f.Requests), n.At)
+		}
+	}
 	if c := n.Controller; c != nil {
 		c.AppendRate = h.windows.perSecond("append", float64(c.Appended), n.At)
 		c.FetchRate = h.windows.perSecond("fetch", float64(c.Fetched), n.At)

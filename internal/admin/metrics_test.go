@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
+	"tidemark/internal/fetcher"
 	"tidemark/internal/latency"
 	tm "tidemark/internal/model"
 	"tidemark/internal/partition"
@@ -47,7 +48,7 @@ func numbers(partitions int) *Numbers {
 		Dirs:     []Dir{{Path: "/d", Online: true}},
 		Loading:  []LoadingNumbers{{"/d", 4, 9}},
 		Followed: []FollowedNumbers{{TP: tm.TopicPartition{Topic: "t"}, Leader: 2, Lag: 7}},
-		Fetchers: []FetcherNumbers{{2, 0, 1}},
+		Fetchers: []FetcherNumbers{{LoopStatus: fetcher.LoopStatus{Leader: 2, Partitions: 1, Requests: 11}}},
 		Groups:   []GroupNumbers{{"g", 1, []GroupOffset{{tm.TopicPartition{Topic: "t"}, 5, 2}, {tm.TopicPartition{Topic: "t", Partition: 1}, 6, 3}}}},
 	}
 	var acks partition.AckStats
@@ -105,7 +106,7 @@ func TestEachStyleHasItsNames(t *testing.T) {
 		{"/metrics/kafka?style=strimzi", `kafka_network_requestmetrics_requests_total{request="Produce",version="13"}`, "2"},
 		{"/metrics/kafka?style=strimzi", `kafka_server_delayedoperationpurgatory_purgatorysize{delayedOperation="Produce"}`, "2"},
 		{"/metrics/kafka?style=strimzi", `kafka_server_fetcherlagmetrics_consumerlag{clientId="ReplicaFetcherThread-0-2",topic="t",partition="0"}`, "7"},
-		{"/metrics/kafka?style=strimzi", `kafka_server_raftmetrics_current_state{state="leader"}`, "1"},
+		{"/metrics/kafka?style=strimzi", `kafka_server_raftmetrics_current_state{current_state="leader"}`, "1"},
 		{"/metrics/kafka?style=strimzi", "kafka_server_raftmetrics_number_of_voters", "3"},
 		{"/metrics/kafka?style=strimzi", "kafka_server_raftchannelmetrics_incoming_byte_total", "0"},
 		{"/metrics/kafka?style=strimzi", "kafka_server_brokermetadatametrics_last_applied_record_offset", "0"},
@@ -117,6 +118,8 @@ func TestEachStyleHasItsNames(t *testing.T) {
 		{"/metrics/kafka?style=confluent", `kafka_network_requestmetrics_totaltimems{request="Produce"}`, "2"},
 		{"/metrics/kafka?style=confluent", `kafka_server_delayedoperationpurgatory_purgatorysize{delayedoperation="Produce"}`, "2"},
 		{"/metrics/kafka?style=confluent", "kafka_server_raft_metrics_number_of_voters", "3"},
+		{"/metrics/kafka?style=confluent", `kafka_server_raft_metrics_current_state{state="leader"}`, "1"},
+		{"/metrics", `tidemark_fetcher_requests_total{leader="2",fetcher="0"}`, "11"},
 		{"/metrics/kafka?style=confluent", `kafka_server_socketservermetrics_connection_count{listener="PLAINTEXT"}`, "4"},
 		{"/metrics/kafka?style=exporter", "kafka_brokers", "3"},
 		{"/metrics/kafka?style=exporter", `kafka_topic_partition_current_offset{topic="t",partition="2"}`, "8"},

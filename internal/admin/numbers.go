@@ -3,6 +3,7 @@ package admin
 import (
 	"time"
 
+	"tidemark/internal/fetcher"
 	"tidemark/internal/latency"
 	"tidemark/internal/model"
 	"tidemark/internal/partition"
@@ -113,9 +114,8 @@ type FollowedNumbers struct {
 
 // FetcherNumbers are those of one loop that fetches from a leader.
 type FetcherNumbers struct {
-	Leader     model.BrokerID
-	Loop       int32
-	Partitions int
+	fetcher.LoopStatus
+	Rate float64 // fetches a second; filled in by the handler
 }
 
 // WaitingNumbers are those of one purgatory.

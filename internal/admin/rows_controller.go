@@ -68,7 +68,7 @@ const (
 // raftRows: the metadata quorum, on controllers. Offsets are those of the
 // materialised metadata log.
 var raftRows = []*Metric{
-	{JMX: raftBean, Attr: "current-state", Labels: []string{"state"}, Help: "1 for the state: leader, candidate, voted, follower, unattached, observer",
+	{JMX: raftBean, Attr: "current-state", Labels: []string{"current_state"}, ConfluentLabels: []string{"state"}, Help: "1 for the state: leader, candidate, voted, follower, unattached, observer",
 		each: func(n *Numbers, out emit) {
 			if n.Controller != nil {
 				out(1, n.Controller.State)

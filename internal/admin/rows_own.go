@@ -53,10 +53,14 @@ var ownRows = []*Metric{
 		each: func(n *Numbers, out emit) {
 			if n.Broker != nil {
 				for _, f := range n.Broker.Fetchers {
-					out(float64(f.Partitions), id(f.Leader), id(f.Loop))
+					out(float64(f.Partitions), id(f.Leader), id(f.ID))
 				}
 			}
 		}},
+	{Name: "tidemark_fetcher_requests_total", Kind: Counter, Labels: []string{"leader", "fetcher"}, Help: "answered fetches of a loop (kafka.server:type=FetcherStats,name=RequestsPerSec)",
+		each: eachFetcher(func(f *FetcherNumbers) int64 { return f.Requests })},
+	{Name: "tidemark_fetcher_bytes_total", Kind: Counter, Labels: []string{"leader", "fetcher"}, Help: "bytes of records that a loop fetched (kafka.server:type=FetcherStats,name=BytesPerSec)",
+		each: eachFetcher(func(f *FetcherNumbers) int64 { return f.Bytes })},
 }
 
 // followerStates counts the followers of what is led here, by broker and state.
@@ -77,6 +81,17 @@ func followerStates(n *Numbers, out emit) {
 	keys := slices.SortedFunc(maps.Keys(counts), func(a, b key) int { return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(a.state, b.state)) })
 	for _, k := range keys {
 		out(float64(counts[k]), id(k.id), string(k.state))
+	}
+}
+
+func eachFetcher(f func(*FetcherNumbers) int64) func(*Numbers, emit) {
+	return func(n *Numbers, out emit) {
+		if n.Broker != nil {
+			for i := range n.Broker.Fetchers {
+				l := &n.Broker.Fetchers[i]
+				out(float64(f(l)), id(l.Leader), id(l.ID))
+			}
+		}
 	}
 }
 

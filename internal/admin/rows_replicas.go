@@ -58,6 +58,12 @@ var replicaRows = []*Metric{
 				out(float64(maxLag(n.Broker)), "Replica")
 			}
 		}},
+	{JMX: fetcherManager + "MinFetchRate", Labels: clientLabels, Help: "fetches a second of the slowest loop",
+		each: func(n *Numbers, out emit) {
+			if n.Broker != nil {
+				out(minFetchRate(n.Broker), "Replica")
+			}
+		}},
 	{JMX: fetcherManager + "FailedPartitionsCount", Labels: clientLabels, Help: "followed partitions that wait for new metadata after a failure",
 		each: func(n *Numbers, out emit) {
 			if n.Broker != nil {
@@ -103,6 +109,15 @@ func maxLag(b *BrokerNumbers) (lag int64) {
 		lag = max(lag, f.Lag)
 	}
 	return lag
+}
+
+func minFetchRate(b *BrokerNumbers) (rate float64) {
+	for i, f := range b.Fetchers {
+		if i == 0 || f.Rate < rate {
+			rate = f.Rate
+		}
+	}
+	return rate
 }
 
 func failedFollowed(b *BrokerNumbers) (n int) {

@@ -61,7 +61,7 @@ func (w *windows) perSecond(key string, v float64, now time.Time) float64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	r := w.rates[key]
-	if r == nil {
+	if r == nil || v < r.newer { // it began anew
 		w.rates[key] = &rate{v, v, now, now}
 		return 0
 	}

@@ -26,13 +26,14 @@ const limitEvery = time.Second
 
 // loop fetches from one leader.
 type loop struct {
-	cfg    Config
-	key    loopKey
-	addr   string
-	ctx    context.Context
-	cancel context.CancelFunc
-	wake   chan struct{} // the set of partitions changed; holds at most one
-	done   chan struct{}
+	cfg     Config
+	key     loopKey
+	addr    string
+	ctx     context.Context
+	cancel  context.CancelFunc
+	wake    chan struct{} // the set of partitions changed; holds at most one
+	traffic traffic
+	done    chan struct{}
 
 	mu struct {
 		sync.Mutex
@@ -332,6 +333,7 @@ func (l *loop) fetch(req peer.ReplicaFetch) error {
 		return err
 	}
 	l.self.arrived(time.Now())
+	l.traffic.answered(&l.result)
 	l.recovered()
 	wasFull := l.sess.full()
 	if !l.sess.answered(l.result.Code, l.result.SessionID) {

@@ -141,12 +141,9 @@ func (n *Node) brokerNumbers(img *metadata.Image) *admin.BrokerNumbers {
 	n.replicaNumbers(out, img)
 	for _, s := range b.fetchers.Status() {
 		out.Followed = append(out.Followed, admin.FollowedNumbers{TP: s.TP, Leader: s.Leader, Loop: s.Loop, Lag: s.Lag, Failed: s.Phase == fetcher.Failed})
-		i := slices.IndexFunc(out.Fetchers, func(f admin.FetcherNumbers) bool { return f.Leader == s.Leader && f.Loop == s.Loop })
-		if i < 0 {
-			i = len(out.Fetchers)
-			out.Fetchers = append(out.Fetchers, admin.FetcherNumbers{Leader: s.Leader, Loop: s.Loop})
-		}
-		out.Fetchers[i].Partitions++
+	}
+	for _, l := range b.fetchers.Loops() {
+		out.Fetchers = append(out.Fetchers, admin.FetcherNumbers{LoopStatus: l})
 	}
 	for _, w := range b.waiting {
 		out.Waiting = append(out.Waiting, admin.WaitingNumbers{Operation: w.operation, Size: w.Len(), Expired: w.Expired()})

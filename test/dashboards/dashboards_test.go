@@ -87,7 +87,7 @@ func TestDashboards(t *testing.T) {
 		"count(kafka_cluster_partition_insyncreplicascount == 3)":                                             "11",
 		"sum(kafka_server_brokertopicmetrics_messagesin_total{topic=\"orders\"}) > bool 500":                  "1",
 		"sum(kafka_server_replicamanager_isrexpands_total) > bool 5":                                          "1",
-		"count(kafka_server_raftmetrics_current_state{state=\"leader\"})":                                     "1",
+		"count(kafka_server_raftmetrics_current_state{current_state=\"leader\"})":                             "1",
 		"count(count by (kafka_server_raftmetrics_current_leader) (kafka_server_raftmetrics_current_leader))": "1",
 	} {
 		cluster.Eventually(t, 10*time.Second, func() error {
