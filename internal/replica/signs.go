@@ -57,6 +57,9 @@ const (
 	squeezedMin = 3
 	// crowd is how many partitions with records make a fetcher's answer crowded.
 	crowd = 16
+	// roundsMin is how many rounds must have been measured: one that a pause fell
+	// into says nothing.
+	roundsMin = 3
 	// recentMax is how many rounds are remembered.
 	recentMax = 8
 )
@@ -195,7 +198,7 @@ func (f *follower) signs(now time.Time) Signs {
 		Partitions: f.report.Partitions, Behind: f.report.Behind, SameOffset: f.sameOffset,
 		LostFrom: f.lostFrom, LostTo: f.lostTo, DivergedAt: f.divergedFrom, Refused: f.refused, Trouble: f.trouble,
 	}
-	if now.Sub(f.roundAt) <= signsFor {
+	if now.Sub(f.roundAt) <= signsFor && f.rounds.n >= roundsMin {
 		s.Round, _ = f.rounds.stats()
 		s.LeaderRead, s.LeaderReadMax = f.reads.stats()
 		s.Append, _ = f.applies.stats()
