@@ -32,6 +32,11 @@ const (
 	fixedRequests = 5000
 	freshSeeds    = 6
 	freshRequests = 10_000
+
+	// After these requests both nodes are started anew: new leader epochs, logs
+	// that were read from disk, and what is left of sessions and producers.
+	cleanRestart  = 2000
+	killedRestart = 3500
 )
 
 // TestSameAnswers plays a trace to both nodes: one with a fixed seed, under
@@ -59,6 +64,12 @@ func TestSameAnswers(t *testing.T) {
 			begun := time.Now()
 			for range requests {
 				r.step()
+				switch r.g.step {
+				case cleanRestart:
+					r.restart(true)
+				case killedRestart:
+					r.restart(false)
+				}
 				if len(r.found) >= 40 || t.Failed() {
 					break
 				}
@@ -85,6 +96,7 @@ type runner struct {
 	g           *trace
 	kafka, ours *peer
 	kafkaNode   *apachekafka.Broker
+	ourNode     *cluster.Node
 
 	found   map[string]*finding
 	order   []string
@@ -116,7 +128,7 @@ func start(t *testing.T, seed uint64) *runner {
 	c := cluster.New(t, cluster.Options{Nodes: 1, Settings: settings})
 	node := apachekafka.StartBroker(t, c.ClusterID, strings.Join(lines, "\n")+"\n")
 	r := &runner{
-		TB: t, seed: seed, g: newTrace(seed, time.Now().UnixMilli()), kafkaNode: node,
+		TB: t, seed: seed, g: newTrace(seed, time.Now().UnixMilli()), kafkaNode: node, ourNode: c.Node(1),
 		kafka: newPeer("Apache Kafka", cluster.Loopback(ports[0])), ours: newPeer("Tidemark", c.Node(1).Addr()),
 		found: map[string]*finding{}, covered: map[[2]int16]int{}, mangled: map[string]int{}, results: map[string]int{}, allowed: make([]int, len(allowList)),
 	}

@@ -64,12 +64,16 @@ func (p *peer) dial(t testing.TB) {
 	if p.conn != nil {
 		return
 	}
-	c, err := net.DialTimeout("tcp", p.addr, answerLimit)
+	c, err := dial(p.addr)
 	if err != nil {
 		t.Fatalf("%s: %v", p.name, err)
 	}
-	p.conn, p.in = c, bufio.NewReader(c)
+	p.attach(c)
 }
+
+func dial(addr string) (net.Conn, error) { return net.DialTimeout("tcp", addr, answerLimit) }
+
+func (p *peer) attach(c net.Conn) { p.conn, p.in = c, bufio.NewReader(c) }
 
 func (p *peer) hangUp() {
 	if p.conn != nil {

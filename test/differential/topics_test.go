@@ -19,6 +19,7 @@ type topic struct {
 	partitions int
 	configs    map[string]string
 	replicas   []int32 // nil: as the node likes
+	epoch      int32   // of its leaders
 	ends       []int64 // of each log, as far as the answers told
 	starts     []int64
 	gone       bool // deleted
@@ -126,7 +127,7 @@ func (r *runner) waitServing(p *peer, t *topic) {
 	lt.Topic = t.name
 	for i := range t.partitions {
 		q := kmsg.NewListOffsetsRequestTopicPartition()
-		q.Partition, q.Timestamp, q.CurrentLeaderEpoch = int32(i), -1, 0
+		q.Partition, q.Timestamp, q.CurrentLeaderEpoch = int32(i), -2, -1 // the end may not be known
 		lt.Partitions = append(lt.Partitions, q)
 	}
 	req.Topics = append(req.Topics, lt)
@@ -215,6 +216,7 @@ func (r *runner) remove(name string) {
 type listed struct {
 	id         topicID
 	partitions int
+	epoch      int32 // of the first partition's leader
 }
 
 func (r *runner) listing(p *peer) map[string]listed {
@@ -227,7 +229,13 @@ func (r *runner) listing(p *peer) map[string]listed {
 		if known, ok := p.real[id]; ok {
 			id = known
 		}
-		out[*t.Topic] = listed{id, len(t.Partitions)}
+		one := listed{id: id, partitions: len(t.Partitions)}
+		for _, p := range t.Partitions {
+			if p.Partition == 0 {
+				one.epoch = p.LeaderEpoch
+			}
+		}
+		out[*t.Topic] = one
 	}
 	return out
 }

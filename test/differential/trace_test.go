@@ -93,12 +93,12 @@ func (g *trace) offset(t *topic, p int32) int64 {
 	return start + g.Int64N(max(1, end-start))
 }
 
-// epoch is a leader's epoch in a request: none, the right one (0), or wrong.
-func (g *trace) epoch() int32 {
+// epoch is a leader's epoch in a request: none, the right one, or wrong.
+func (g *trace) epoch(t *topic) int32 {
 	if g.chance(10) {
-		return int32(g.pick(1, -2, 5, math.MaxInt32, math.MinInt32))
+		return int32(g.pick(int64(t.epoch)+1, int64(t.epoch)-1, 0, 1, -2, 5, math.MaxInt32, math.MinInt32))
 	}
-	return int32(g.pick(-1, -1, 0))
+	return int32(g.pick(-1, -1, int64(t.epoch)))
 }
 
 func (g *trace) isolation() int8 {
@@ -204,7 +204,7 @@ func (g *trace) listOffsets() kmsg.Request {
 		lt.Topic = t.name
 		for range 1 + max(0, g.IntN(5)-3) {
 			p := kmsg.NewListOffsetsRequestTopicPartition()
-			p.Partition, p.CurrentLeaderEpoch = g.partition(t), g.epoch()
+			p.Partition, p.CurrentLeaderEpoch = g.partition(t), g.epoch(t)
 			p.Timestamp = g.pick(-1, -2, -3, -4, -5, -6, -7, 0, 1, g.now, g.now-30_000, g.now-hour, g.now+hour, math.MaxInt64, math.MinInt64)
 			if t.stamped() && (p.Timestamp == -3 || p.Timestamp >= 0) {
 				p.Timestamp = -1 // the clocks of two nodes
@@ -226,7 +226,7 @@ func (g *trace) epochEnds() kmsg.Request {
 		et.Topic = t.name
 		for range 1 + max(0, g.IntN(5)-3) {
 			p := kmsg.NewOffsetForLeaderEpochRequestTopicPartition()
-			p.Partition, p.CurrentLeaderEpoch, p.LeaderEpoch = g.partition(t), g.epoch(), g.epoch()
+			p.Partition, p.CurrentLeaderEpoch, p.LeaderEpoch = g.partition(t), g.epoch(t), g.epoch(t)
 			et.Partitions = append(et.Partitions, p)
 		}
 		r.Topics = append(r.Topics, et)

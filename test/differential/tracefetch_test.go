@@ -72,10 +72,10 @@ func (g *trace) fetch() kmsg.Request {
 func (g *trace) fetchPartition(t *topic, r *kmsg.FetchRequest) kmsg.FetchRequestTopicPartition {
 	p := kmsg.NewFetchRequestTopicPartition()
 	p.Partition = g.partition(t)
-	p.FetchOffset, p.CurrentLeaderEpoch = g.offset(t, p.Partition), g.epoch()
+	p.FetchOffset, p.CurrentLeaderEpoch = g.offset(t, p.Partition), g.epoch(t)
 	p.LogStartOffset, p.LastFetchedEpoch = -1, -1
 	if r.Version >= 12 && g.chance(20) {
-		p.LastFetchedEpoch = g.epoch()
+		p.LastFetchedEpoch = g.epoch(t)
 	}
 	if r.ReplicaID >= 0 {
 		p.LogStartOffset = g.pick(-1, 0, 0, 1, 5)
