@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tidemark/internal/controller"
+	"tidemark/internal/latency"
 	"tidemark/internal/metadata"
 	"tidemark/internal/model"
 	"tidemark/internal/quorum"
@@ -68,10 +69,13 @@ type Controller struct {
 	waiting  []*request // decided, waiting for the proposal in flight
 	evidence []controller.Evidence
 	now      func() time.Time
+
+	queued, decided latency.Histogram // of requests: before the core, and in it
 }
 
 type request struct {
 	req   any
+	at    time.Time
 	reply chan reply
 	resp  any
 	err   error
@@ -120,7 +124,7 @@ func (c *Controller) spawn(fn func()) { c.wg.Go(fn) }
 // until what it decided is committed. ErrNotController, ErrBusy, or the
 // context's error, after which the outcome is unknown.
 func (c *Controller) Submit(ctx context.Context, req any) (any, error) {
-	r := &request{req: req, reply: make(chan reply, 1)}
+	r := &request{req: req, at: c.now(), reply: make(chan reply, 1)}
 	select {
 	case c.queue <- r:
 	case <-c.ctx.Done():
@@ -136,6 +140,13 @@ func (c *Controller) Submit(ctx context.Context, req any) (any, error) {
 	case <-c.ctx.Done():
 		return nil, ErrNotController
 	}
+}
+
+// Times is how long requests waited for the core, and how long it took over them.
+func (c *Controller) Times() (queued, decided latency.Snapshot) {
+	c.queued.AddTo(&queued)
+	c.decided.AddTo(&decided)
+	return queued, decided
 }
 
 // onView keeps the newest view for the loop.
@@ -229,7 +240,10 @@ func (c *Controller) decide(r *request) {
 	}
 	var recs []metadata.Record
 	for n := 0; ; n++ {
+		begun := c.now()
+		c.queued.Observe(begun.Sub(r.at))
 		d := c.core.Decide(r.req, c.env(len(recs)))
+		c.decided.Observe(c.now().Sub(begun))
 		r.resp, r.err = d.Response, d.Err
 		c.waiting = append(c.waiting, r)
 		recs = append(recs, d.Records...)

@@ -199,6 +199,7 @@ func TestOneProposalInFlight(t *testing.T) {
 		if len(answers) > 0 {
 			r.Fatal("answered before the commit")
 		}
+		<-time.After(50 * time.Millisecond)
 		close(hold)
 		for range 5 {
 			if err := <-answers; err != nil {
@@ -207,6 +208,9 @@ func TestOneProposalInFlight(t *testing.T) {
 		}
 		if r.log.count != before+1 {
 			r.Fatalf("%d proposals", r.log.count-before)
+		}
+		if queued, decided := r.c.Times(); queued.Count() != 5 || queued.Sum != 4*50*time.Millisecond || decided.Count() != 5 {
+			r.Fatalf("%d requests waited %v in all, %d decided", queued.Count(), queued.Sum, decided.Count())
 		}
 	})
 }

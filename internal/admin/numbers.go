@@ -69,8 +69,9 @@ type BrokerNumbers struct {
 // ControllerNumbers are those of the controller role.
 type ControllerNumbers struct {
 	quorum.Meters
-	AppendRate, FetchRate float64 // records a second; filled in by the handler
-	Active                bool    // and serving
+	Queued, Decided       latency.Snapshot // requests to the controller: before it looked at them, and in its hands
+	AppendRate, FetchRate float64          // records a second; filled in by the handler
+	Active                bool             // and serving
 	Summary               Summary
 	Topics                []ClusterTopic     // of the whole cluster
 	Offline               []ClusterPartition // partitions without a leader

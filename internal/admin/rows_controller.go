@@ -6,6 +6,7 @@ import (
 
 const (
 	kafkaController = "kafka.controller:type=KafkaController,name="
+	eventManager    = "kafka.controller:type=ControllerEventManager,name="
 	brokerMetadata  = "kafka.server:type=broker-metadata-metrics"
 	metadataLoader  = "kafka.server:type=MetadataLoader,name="
 )
@@ -39,6 +40,10 @@ var controllerRows = []*Metric{
 		each: controllerCount(func(c *Counts) uint64 { return c.ControllerChanges })},
 	{JMX: "kafka.controller:type=ControllerStats,name=UncleanLeaderElectionsPerSec", Kind: Counter, Help: "elections of a replica outside the in-sync set, by this controller",
 		each: controllerCount(func(c *Counts) uint64 { return c.UncleanElections })},
+	{JMX: eventManager + "EventQueueTimeMs", Kind: Times, Help: "requests to the controller, until it looked at them",
+		times: controllerTimes(func(c *ControllerNumbers) latency.Snapshot { return c.Queued })},
+	{JMX: eventManager + "EventQueueProcessingTimeMs", Kind: Times, Help: "requests to the controller, until it had decided them; the commit comes after that",
+		times: controllerTimes(func(c *ControllerNumbers) latency.Snapshot { return c.Decided })},
 
 	{JMX: brokerMetadata, Attr: "last-applied-record-offset", Help: "last offset of the metadata log that this broker has applied",
 		each: perBroker(func(b *BrokerNumbers) float64 { return float64(b.MetadataOffset) })},
@@ -93,11 +98,15 @@ var raftRows = []*Metric{
 	{JMX: raftChannel, Attr: "request-total", Kind: Counter, Help: "requests to other controllers", each: perController(func(c *ControllerNumbers) float64 { return float64(c.Meters.Requests) })},
 	{JMX: raftChannel, Attr: "response-total", Kind: Counter, Help: "answers of other controllers", each: perController(func(c *ControllerNumbers) float64 { return float64(c.Answers) })},
 	{Name: "tidemark_metadata_commit_seconds", Kind: Buckets, Help: "until a batch of this leader is committed and applied",
-		times: func(n *Numbers, out emitTimes) {
-			if n.Controller != nil {
-				out(n.Controller.Commits)
-			}
-		}},
+		times: controllerTimes(func(c *ControllerNumbers) latency.Snapshot { return c.Commits })},
+}
+
+func controllerTimes(f func(*ControllerNumbers) latency.Snapshot) func(*Numbers, emitTimes) {
+	return func(n *Numbers, out emitTimes) {
+		if n.Controller != nil {
+			out(f(n.Controller))
+		}
+	}
 }
 
 func mean(s *latency.Snapshot) float64 {

@@ -102,6 +102,7 @@ func merge(a, b []admin.Labelled) []admin.Labelled {
 func (n *Node) controllerNumbers(img *metadata.Image) *admin.ControllerNumbers {
 	out := &admin.ControllerNumbers{Meters: n.ctl.quorum.Meters()}
 	out.Active = out.Leading && out.Ready
+	out.Queued, out.Decided = n.ctl.active.Times()
 	for _, id := range slices.Sorted(maps.Keys(img.Brokers)) {
 		b := n.brokerState(img.Brokers[id])
 		if b.State != stateRunning {
