@@ -17,6 +17,7 @@ var tp = model.TopicPartition{Topic: "orders", Partition: 3}
 
 // host is a broker around one partition: it records what it is asked to do.
 type host struct {
+	start     model.Offset // of the log when it is opened
 	t         *testing.T
 	p         *Partition
 	fs        *vfs.Mem
@@ -53,7 +54,7 @@ func (h *host) open(clean bool, hw model.Offset) {
 			MaxBatchBytes: 1 << 20, SegmentBytes: 1 << 30, Deletes: true, MinISR: 2, LagTimeMax: 10 * time.Second,
 			TimestampBeforeMax: 1 << 62, TimestampAfterMax: 1 << 62,
 		},
-		LogOptions: commitlog.Options{FS: fs, Dir: "d/orders-3", Config: cfg, Clean: clean, Now: h.clock},
+		LogOptions: commitlog.Options{FS: fs, Dir: "d/orders-3", Config: cfg, Clean: clean, LogStart: h.start, Now: h.clock},
 		Now:        h.clock, Brokers: h, Sender: h, Journal: h, Storage: h,
 	})
 	if err != nil {

@@ -216,16 +216,18 @@ func (p *Partition) ProducerSnapshot() []byte {
 }
 
 // loadProducers makes the producer table of the log up to end: the newest
-// usable snapshot, and the batches after it.
+// usable snapshot, and the batches after it. Those below the log start count as
+// long as they are in the files: a snapshot without them would be out of date,
+// and the producer's next batch out of order.
 func (p *Partition) loadProducers(end model.Offset) (*producer.Table, error) {
-	table, from := producer.New(), p.log.Start()
+	table, from := producer.New(), p.log.Oldest()
 	for at := end; ; {
 		off, data, ok := p.log.LatestProducerSnapshot(at)
-		if !ok {
+		if !ok || off < p.log.Oldest() { // between the snapshot and the log batches are missing
 			break
 		}
 		if t, err := producer.Restore(data); err == nil {
-			table, from = t, max(off, from)
+			table, from = t, off
 			break
 		} else {
 			p.logger.Warn("producer snapshot is unusable, trying an older one",
@@ -237,11 +239,14 @@ func (p *Partition) loadProducers(end model.Offset) (*producer.Table, error) {
 	if from >= end {
 		return table, nil
 	}
-	err := p.log.Batches(from, func(b record.Batch) error {
+	replay := func(b record.Batch) error {
 		table.Appended(b)
 		return nil
-	})
-	if err != nil {
+	}
+	if err := p.log.Below(from, replay); err != nil {
+		return nil, fmt.Errorf("%s: producer state from %d: %w", p.tp, from, err)
+	}
+	if err := p.log.Batches(from, replay); err != nil {
 		return nil, fmt.Errorf("%s: producer state from %d: %w", p.tp, from, err)
 	}
 	return table, nil

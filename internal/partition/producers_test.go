@@ -47,6 +47,35 @@ func TestDuplicateAcrossARestart(t *testing.T) {
 	}
 }
 
+// What a producer wrote below the log start counts after a crash, too: without it
+// the snapshot of the last clean stop would be its last word, and its next batch
+// out of order.
+func TestProducerBelowTheLogStart(t *testing.T) {
+	h := newHost(t)
+	h.lead(0, 1, 2)
+	h.mustSend(0)
+	if err := h.p.Close(true); err != nil {
+		t.Fatal(err)
+	}
+	h.open(true, 0)
+	h.lead(1, 1, 2)
+	h.mustSend(1)
+	h.mustSend(2)
+	h.append(Append{}, "of somebody else")
+	if err := h.p.Close(false); err != nil {
+		t.Fatal(err)
+	}
+	h.start = 3 // DeleteRecords
+	h.open(false, 0)
+	h.lead(2, 1, 2)
+	if a, err := h.send(2); err != nil || !a.Duplicate || a.Base != 2 {
+		t.Fatalf("sent again: %+v %v", a, err)
+	}
+	if a := h.mustSend(3); a.Base != 4 {
+		t.Fatalf("the next: %+v", a)
+	}
+}
+
 // A batch that was written and isn't committed yet: its duplicate waits for the
 // high watermark as the first one does.
 func TestDuplicateWaitsForTheHighWatermark(t *testing.T) {
