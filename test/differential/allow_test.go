@@ -106,6 +106,16 @@ var allowList = []allowance{
 		at, ok := s.askedFor()
 		return ok && at == -3 && s.cut() && listed3(s.path)
 	}},
+	{"after a crash, epochs begin where the log does", func(s situation) bool {
+		at, listed := s.askedFor()
+		switch {
+		case s.known == nil || !s.known.reverted:
+			return false
+		case listed:
+			return (at == -2 || at == -4) && s.path == "Topics.Partitions.LeaderEpoch" && s.kafka == "-1"
+		}
+		return s.api == "OffsetForLeaderEpoch" && (s.path == "Topics.Partitions.EndOffset" || s.path == "Topics.Partitions.LeaderEpoch")
+	}},
 	{"replica -3 reads as a consumer", func(s situation) bool {
 		if r, ok := s.req.(*kmsg.ListOffsetsRequest); ok && r.ReplicaID == -3 {
 			return s.code == 0 && s.partition >= 0 && s.known != nil && s.known.replicas != nil // what isn't committed

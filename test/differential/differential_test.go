@@ -24,7 +24,8 @@ import (
 var keys = []int16{0, 1, 2, 3, 19, 20, 21, 23}
 
 // settings are the same on both nodes, beside those of package cluster.
-var settings = []string{"auto.create.topics.enable=false", "log.retention.ms=-1", "num.partitions=2"}
+var settings = []string{"auto.create.topics.enable=false", "log.retention.ms=-1", "num.partitions=2",
+	"broker.session.timeout.ms=3000", "broker.heartbeat.interval.ms=500"}
 
 // The fixed trace, and the fresh ones of the long form.
 const (

@@ -20,6 +20,7 @@ type topic struct {
 	configs    map[string]string
 	replicas   []int32 // nil: as the node likes
 	epoch      int32   // of its leaders
+	reverted   bool    // a crash undid a DeleteRecords
 	ends       []int64 // of each log, as far as the answers told
 	starts     []int64
 	gone       bool // deleted
@@ -159,14 +160,7 @@ func (r *runner) sameLogs(t *topic) bool {
 // its batches.
 func (r *runner) contents(p *peer, t *topic, partition int32) string {
 	r.Helper()
-	bounds := kmsg.NewPtrListOffsetsRequest()
-	bounds.Version, bounds.ReplicaID = 7, -1
-	at := func(ts int64) int64 {
-		q := kmsg.ListOffsetsRequestTopicPartition{Partition: partition, Timestamp: ts, CurrentLeaderEpoch: -1}
-		bounds.Topics = []kmsg.ListOffsetsRequestTopic{{Topic: t.name, Partitions: []kmsg.ListOffsetsRequestTopicPartition{q}}}
-		return must[*kmsg.ListOffsetsResponse](r, p, bounds).Topics[0].Partitions[0].Offset
-	}
-	start, end := at(-2), at(-1)
+	start, end := r.bounds(p, t, partition)
 	out := fmt.Sprintf("[%d, %d) ", start, end)
 	if start == end {
 		return out
@@ -180,6 +174,19 @@ func (r *runner) contents(p *peer, t *topic, partition int32) string {
 		out += batches(rt.Partitions[0].RecordBatches)
 	}
 	return out
+}
+
+// bounds tells where a log of a peer starts and ends.
+func (r *runner) bounds(p *peer, t *topic, partition int32) (start, end int64) {
+	r.Helper()
+	req := kmsg.NewPtrListOffsetsRequest()
+	req.Version, req.ReplicaID = 7, -1
+	at := func(ts int64) int64 {
+		q := kmsg.ListOffsetsRequestTopicPartition{Partition: partition, Timestamp: ts, CurrentLeaderEpoch: -1}
+		req.Topics = []kmsg.ListOffsetsRequestTopic{{Topic: t.name, Partitions: []kmsg.ListOffsetsRequestTopicPartition{q}}}
+		return must[*kmsg.ListOffsetsResponse](r, p, req).Topics[0].Partitions[0].Offset
+	}
+	return at(-2), at(-1)
 }
 
 // renew replaces a topic whose logs differ by an empty one.
