@@ -17,7 +17,7 @@ import (
 	"tidemark/test/cluster"
 )
 
-// prometheus is a Prometheus process that scrapes every node once a second.
+// prometheus is a Prometheus process that scrapes every node twice a second.
 type prometheus struct {
 	t    testing.TB
 	base string
@@ -43,7 +43,7 @@ func watch(t testing.TB, c *cluster.Cluster, path, rules string) *prometheus {
 		targets = append(targets, fmt.Sprintf("'127.0.0.1:%d'", n.HTTP))
 	}
 	bare, query, _ := strings.Cut(path, "?")
-	config := "global: {scrape_interval: 1s, scrape_timeout: 900ms, evaluation_interval: 1s}\nscrape_configs:\n" +
+	config := "global: {scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms}\nscrape_configs:\n" +
 		"- {job_name: kafka, metrics_path: " + bare
 	if k, v, ok := strings.Cut(query, "="); ok {
 		config += ", params: {" + k + ": [" + v + "]}"
