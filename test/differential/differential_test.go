@@ -230,6 +230,11 @@ func (r *runner) note(s situation, client string, m *mangle) {
 		if s.known != nil && d.partition >= 0 && int(d.partition) < s.known.partitions {
 			f.first += fmt.Sprintf("\n  %s-%d: %s", s.known.name, d.partition, shorten(r.contents(r.kafka, s.known, d.partition), 2000))
 		}
+		if _, ok := req.(*kmsg.ProduceRequest); ok && s.known != nil {
+			for _, p := range []*peer{r.kafka, r.ours} {
+				f.first += "\n  " + p.name + "'s producers: " + r.producers(p, s.known.name, s.partition)
+			}
+		}
 		if s.session != nil {
 			f.first += "\n  the session:\n    " + strings.Join(s.session.past, "\n    ")
 		}

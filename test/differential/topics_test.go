@@ -189,6 +189,22 @@ func (r *runner) bounds(p *peer, t *topic, partition int32) (start, end int64) {
 	return at(-2), at(-1)
 }
 
+// producers describes what a peer knows of the producers of a partition.
+func (r *runner) producers(p *peer, name string, partition int32) string {
+	r.Helper()
+	req := kmsg.NewPtrDescribeProducersRequest()
+	req.Topics = []kmsg.DescribeProducersRequestTopic{{Topic: name, Partitions: []int32{partition}}}
+	out := ""
+	for _, t := range must[*kmsg.DescribeProducersResponse](r, p, req).Topics {
+		for _, part := range t.Partitions {
+			for _, a := range part.ActiveProducers {
+				out += fmt.Sprintf("%d/%d last sequence %d; ", a.ProducerID, a.ProducerEpoch, a.LastSequence)
+			}
+		}
+	}
+	return out
+}
+
 // renew replaces a topic whose logs differ by an empty one.
 func (r *runner) renew(t *topic) {
 	r.Helper()
