@@ -203,7 +203,7 @@ func (p *Partition) journalEvent(ev replica.Evidence, sent *replica.ISRChange) j
 	if ev.Reason == replica.ReasonCondition || ev.Reason == replica.ReasonRemoved {
 		e.Broker, e.Reason, e.Detail = ev.Broker, replica.JoinCauses(ev.Causes), ev.Why
 	}
-	if sent != nil {
+	if proposed := e.Kind == journal.ShrinkProposed || e.Kind == journal.ExpandProposed; proposed && sent != nil {
 		e.NewISR = sent.IDs()
 	} else if ev.Reason == replica.ReasonISRCommitted || ev.Reason == replica.ReasonISRMetadata {
 		e.NewISR, e.OldISR = ev.ISR, nil

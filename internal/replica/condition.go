@@ -166,10 +166,14 @@ func (l *Leader) judge(f *follower, c Condition, now time.Time) (Health, []Cause
 		return Lagging, append(particular, CauseSlowerThanLeader)
 	case !f.eligible(status):
 		return Lagging, []Cause{CauseEpochMismatch}
-	case f.committed: // its removal is being asked for
-		return Lagging, append(particular, CauseISRUpdatePending)
+	case f.committed: // about to be dropped, or its removal is being asked for
+		causes := f.behind(particular)
+		if l.isr.Proposal() != nil {
+			causes = append(causes, CauseISRUpdatePending)
+		}
+		return Lagging, causes
 	default:
-		return CatchingUp, f.behind(particular, now)
+		return CatchingUp, f.behind(particular)
 	}
 }
 
@@ -227,7 +231,7 @@ func (s Signs) silence(particular []Cause) []Cause {
 }
 
 // behind names why a follower that gets closer isn't there yet.
-func (f *follower) behind(particular []Cause, now time.Time) []Cause {
+func (f *follower) behind(particular []Cause) []Cause {
 	if !f.lostAt.IsZero() {
 		particular = append(particular, CauseLogLost)
 	}
