@@ -195,7 +195,7 @@ func (b *Broker) split(changes []change) (leaders, followers []change) {
 func stateOf(mp *metadata.Partition, img *metadata.Image) partition.State {
 	return partition.State{
 		Leader: mp.Leader, LeaderEpoch: mp.LeaderEpoch, PartitionEpoch: mp.PartitionEpoch,
-		Replicas: mp.Replicas, ISR: mp.ISR, Removing: mp.Removing, Dead: deadOf(mp, img),
+		Replicas: mp.Replicas, ISR: mp.ISR, Removing: mp.Removing, Adding: mp.Adding, Dead: deadOf(mp, img),
 	}
 }
 

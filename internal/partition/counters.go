@@ -2,6 +2,7 @@ package partition
 
 import (
 	"errors"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 type counts struct {
 	bytesIn, messagesIn, bytesOut, bytesRejected atomic.Int64
 	replicationBytesIn, replicationBytesOut      atomic.Int64
+	reassignmentBytesIn, reassignmentBytesOut    atomic.Int64
 	produces, failedProduces                     atomic.Int64
 	fetches, failedFetches                       atomic.Int64
 	acksExpired                                  atomic.Int64
@@ -22,15 +24,17 @@ type counts struct {
 // Counters are what a replica did since it was opened; each only grows. Bytes are
 // those of record batches.
 type Counters struct {
-	MessagesIn, BytesIn int64 // from producers
-	BytesOut            int64 // to consumers
-	BytesRejected       int64 // of batches above max.message.bytes
-	ReplicationBytesIn  int64 // as a follower
-	ReplicationBytesOut int64 // as a leader
-	Produces, Fetches   int64 // reads of this partition, a follower's and repeated ones included
-	FailedProduces      int64 // for a reason that Kafka counts: none that clients are expected to meet
-	FailedFetches       int64
-	AcksExpired         int64 // acks=all appends that were not committed in time
+	MessagesIn, BytesIn  int64 // from producers
+	BytesOut             int64 // to consumers
+	BytesRejected        int64 // of batches above max.message.bytes
+	ReplicationBytesIn   int64 // as a follower
+	ReplicationBytesOut  int64 // as a leader
+	ReassignmentBytesIn  int64 // of ReplicationBytesIn, as a replica that a reassignment brings
+	ReassignmentBytesOut int64 // of ReplicationBytesOut, to such replicas
+	Produces, Fetches    int64 // reads of this partition, a follower's and repeated ones included
+	FailedProduces       int64 // for a reason that Kafka counts: none that clients are expected to meet
+	FailedFetches        int64
+	AcksExpired          int64 // acks=all appends that were not committed in time
 }
 
 // Add adds those of another replica.
@@ -41,6 +45,8 @@ func (c *Counters) Add(o Counters) {
 	c.BytesRejected += o.BytesRejected
 	c.ReplicationBytesIn += o.ReplicationBytesIn
 	c.ReplicationBytesOut += o.ReplicationBytesOut
+	c.ReassignmentBytesIn += o.ReassignmentBytesIn
+	c.ReassignmentBytesOut += o.ReassignmentBytesOut
 	c.Produces += o.Produces
 	c.Fetches += o.Fetches
 	c.FailedProduces += o.FailedProduces
@@ -54,9 +60,26 @@ func (p *Partition) Counters() Counters {
 	return Counters{
 		MessagesIn: s.messagesIn.Load(), BytesIn: s.bytesIn.Load(), BytesOut: s.bytesOut.Load(), BytesRejected: s.bytesRejected.Load(),
 		ReplicationBytesIn: s.replicationBytesIn.Load(), ReplicationBytesOut: s.replicationBytesOut.Load(),
+		ReassignmentBytesIn: s.reassignmentBytesIn.Load(), ReassignmentBytesOut: s.reassignmentBytesOut.Load(),
 		Produces: s.produces.Load(), Fetches: s.fetches.Load(),
 		FailedProduces: s.failedProduces.Load(), FailedFetches: s.failedFetches.Load(), AcksExpired: s.acksExpired.Load(),
 	}
+}
+
+// isAdding tells whether a reassignment brings the replica.
+func (p *Partition) isAdding(id model.BrokerID) bool {
+	all := p.adding.Load()
+	return all != nil && slices.Contains(*all, id)
+}
+
+// factor is the number of replicas without those that a reassignment brings: the
+// partition isn't under-replicated while they catch up.
+func (p *Partition) factor(l *replica.Leader) int {
+	n := len(l.Replicas())
+	if all := p.adding.Load(); all != nil {
+		n -= len(*all)
+	}
+	return n
 }
 
 // countProduce counts a client's append and how it ended.
@@ -107,7 +130,7 @@ type Measures struct {
 	Producers, LateTxns                         int   // LateTxns: open for longer than the caller's limit
 
 	// Only for a leader.
-	Replicas, ISR, MinISR int
+	Replicas, ISR, MinISR int                // Replicas without those that a reassignment brings
 	Followers             []FollowerMeasures // the caller's memory, reused
 }
 
@@ -127,7 +150,7 @@ func (p *Partition) Measure(m *Measures, lateTxn time.Duration) {
 	case following:
 		m.Follows = true
 	case leading:
-		m.Leads, m.Replicas = true, len(r.core.Replicas())
+		m.Leads, m.Replicas = true, p.factor(r.core)
 		m.ISR, m.MinISR = len(r.core.ISR().CommittedISR()), r.core.EffectiveMinISR()
 		for _, f := range r.core.Followers(p, now) {
 			fm := FollowerMeasures{ID: f.ID, InISR: f.InISR, Health: f.Condition.Health, Records: -1, Bytes: -1, Behind: -1, Joined: f.Joined, Left: f.Left}

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"tidemark/internal/model"
 	"tidemark/internal/producer"
 )
 
@@ -66,5 +67,32 @@ func TestMeasure(t *testing.T) {
 	h.follow(1)
 	if h.p.Measure(&m, time.Hour); m.Leads || !m.Follows || len(m.Followers) != 0 {
 		t.Errorf("as a follower: %+v", m)
+	}
+}
+
+// A replica that a reassignment brings isn't missing while it catches up, and what
+// it is sent is counted apart (KIP-352).
+func TestReassignmentIsNotUnderReplication(t *testing.T) {
+	h := newHost(t)
+	state := State{Leader: 1, Replicas: []model.BrokerID{1, 2, 3}, ISR: []model.BrokerID{1, 2}, Adding: []model.BrokerID{3}}
+	if err := h.p.BecomeLeader(state); err != nil {
+		t.Fatal(err)
+	}
+	h.perform()
+	h.append(Append{}, "a", "b")
+	h.acked(2, 0)
+	half := h.p.Counters().ReplicationBytesOut
+	h.acked(3, 0)
+	var m Measures
+	h.p.Measure(&m, time.Hour)
+	if c := h.p.Counters(); m.Replicas != 2 || m.ISR != 2 || h.p.State().UnderReplicated || c.ReassignmentBytesOut != half || c.ReplicationBytesOut != 2*half {
+		t.Errorf("%+v, %+v", m, c)
+	}
+	state.Adding, state.PartitionEpoch = nil, 1 // it has arrived
+	if err := h.p.BecomeLeader(state); err != nil {
+		t.Fatal(err)
+	}
+	if h.p.Measure(&m, time.Hour); m.Replicas != 3 || !h.p.State().UnderReplicated {
+		t.Errorf("afterwards %+v", m)
 	}
 }

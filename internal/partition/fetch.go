@@ -101,6 +101,9 @@ func (p *Partition) read(f Fetch) (Fetched, error) {
 			p.oversized(f, n)
 		}
 		p.stats.replicationBytesOut.Add(int64(res.Slice.Len()))
+		if p.isAdding(f.Replica) {
+			p.stats.reassignmentBytesOut.Add(int64(res.Slice.Len()))
+		}
 		return res, nil
 	}
 	p.stats.bytesOut.Add(int64(res.Slice.Len()))

@@ -77,6 +77,9 @@ func (p *Partition) AppendAsFollower(r Replicated) error {
 		return err
 	}
 	p.stats.replicationBytesIn.Add(int64(len(batches)))
+	if p.isAdding(p.self) {
+		p.stats.reassignmentBytesIn.Add(int64(len(batches)))
+	}
 	if hw := p.HighWatermark(); r.LogStart > p.log.Start() && hw > p.log.Start() {
 		if err := p.log.AdvanceStart(min(r.LogStart, hw)); err != nil {
 			return p.writeFailed(err)

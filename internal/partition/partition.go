@@ -140,7 +140,8 @@ type Partition struct {
 		followers, consumers atomic.Pointer[[]*session.Entry] // copy on write
 	}
 
-	stats counts
+	stats  counts
+	adding atomic.Pointer[[]model.BrokerID] // replicas that a reassignment brings; nil if there are none
 
 	appendMu sync.Mutex // invariant 1
 

@@ -40,6 +40,9 @@ type State struct {
 	// Removing are the replicas that a reassignment takes away, Dead those whose log
 	// directory is offline: they explain, and decide nothing.
 	Removing, Dead []model.BrokerID
+	// Adding are the replicas that a reassignment brings: they don't count as
+	// missing while they catch up.
+	Adding []model.BrokerID
 }
 
 func (s State) assignment() replica.Assignment {
@@ -153,6 +156,9 @@ func (p *Partition) admitState(s State) error {
 func (p *Partition) noteLocked(s State) {
 	if s.PartitionEpoch >= p.mu.pe {
 		p.mu.pe, p.mu.replicas = s.PartitionEpoch, s.Replicas
+		if p.adding.Store(nil); len(s.Adding) > 0 {
+			p.adding.Store(&s.Adding)
+		}
 	}
 }
 

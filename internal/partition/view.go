@@ -108,7 +108,7 @@ func (p *Partition) leaderViewLocked(v *StateView, l *replica.Leader, watch watc
 		v.ISRState = "committed"
 	}
 	v.UnderMinISR, v.AtMinISR = len(v.ISR) < v.MinISR, len(v.ISR) == v.MinISR
-	v.UnderReplicated = len(v.ISR) < len(l.Replicas())
+	v.UnderReplicated = len(v.ISR) < p.factor(l)
 	v.Hold = l.Hold(now)
 	for _, f := range l.Followers(watch, now) {
 		v.Followers = append(v.Followers, FollowerView{FollowerView: f})

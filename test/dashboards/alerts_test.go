@@ -144,6 +144,15 @@ func (tr *trouble) paused() {
 		tr.inSync("pair", 4, true)
 	}
 	tr.fires("FlappingReplicas")
+	for _, way := range []string{"isrshrinks", "isrexpands"} { // a leader's own, twice each
+		cluster.Eventually(tr, 10*time.Second, func() error {
+			got, err := tr.p.query("sum(kafka_server_replicamanager_" + way + "_total) >= 2")
+			if err == nil && len(got) == 0 {
+				err = fmt.Errorf("not two %s", way)
+			}
+			return err
+		})
+	}
 }
 
 // killed: broker 4, and then the only one that has what is newest of a topic.
