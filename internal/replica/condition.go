@@ -293,9 +293,12 @@ func (l *Leader) InISR(id model.BrokerID) bool {
 	return f != nil && f.committed || id == l.self
 }
 
+// key is what the journal is told once.
+func (c Condition) key() string { return string(c.Health) + " " + string(c.Cause) }
+
 // tell reports the followers whose condition has become noteworthy, or has
-// changed since it was, or is no longer. Offline ones are told of by the change
-// of the ISR, those that just catch up by their return.
+// changed since it was, or is no longer. One that went offline while it was in
+// the ISR was told of by that change, one that just catches up is by its return.
 func (l *Leader) tell(sessions SessionTimes, now time.Time) (out []Evidence) {
 	for i := range l.followers {
 		f := &l.followers[i]
@@ -304,8 +307,8 @@ func (l *Leader) tell(sessions SessionTimes, now time.Time) (out []Evidence) {
 		}
 		c := l.condition(f, sessions, now)
 		key := ""
-		if c.Health == Lagging || c.Health == Flapping || c.Cause == CauseISRUpdateRejected {
-			key = string(c.Health) + " " + string(c.Cause)
+		if c.Health == Lagging || c.Health == Flapping || c.Health == Offline || c.Cause == CauseISRUpdateRejected {
+			key = c.key()
 		}
 		if key == f.told {
 			continue

@@ -145,7 +145,10 @@ func (l *Leader) commit(why Reason, pe model.PartitionEpoch, isr []model.BrokerI
 			}
 			if why == ReasonISRMetadata && !l.dropping(f.id) {
 				f.lastLeftCause = ReasonISRMetadata
-				_, f.leftCauses = l.absent(f, l.brokers.BrokerStatus(f.id))
+				h, why := l.absent(f, l.brokers.BrokerStatus(f.id))
+				if f.leftCauses = why; why != nil { // told of by this change
+					f.told = Condition{Health: h, Cause: why[0]}.key()
+				}
 				for _, c := range f.leftCauses {
 					causes = withCause(causes, c)
 				}
