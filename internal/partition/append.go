@@ -60,6 +60,7 @@ func (p *Partition) appendAsLeader(payload []byte, a Append) (Appended, error) {
 	b, err := record.Validate(payload, record.Rules{
 		MaxBytes: set.MaxBatchBytes, Compacted: set.Compacted, LogAppendTime: set.LogAppendTime,
 		Now: now.UnixMilli(), TimestampBeforeMax: set.TimestampBeforeMax, TimestampAfterMax: set.TimestampAfterMax,
+		Rebuilt:      set.Recompress && set.Codec != record.None,
 		AllowControl: a.Origin != producer.Client, ZstdAllowed: a.ZstdAllowed,
 	})
 	if err != nil {

@@ -123,16 +123,27 @@ func (b *Builder) Build() Batch {
 // the leader's time, and that it has to compress anew. Errors are those of
 // Records.
 func Restamp(b Batch, to Codec, limit int) (Batch, error) {
+	return rebuild(b, to, limit, b.MaxTimestamp())
+}
+
+// rebuild writes the records of a batch anew, numbered from its base on: at the
+// given timestamp, or at their own if that is NoTimestamp. Errors are those of
+// Records.
+func rebuild(b Batch, to Codec, limit int, at int64) (Batch, error) {
 	n := Builder{
 		base: b.BaseOffset(), epoch: b.LeaderEpoch(), codec: to, idempotent: true,
 		pid: b.ProducerID(), pepoch: b.ProducerEpoch(), sequence: b.BaseSequence(),
-		attributes: b.Attributes() & (attrTransactional | attrControl),
+		attributes: b.Attributes() & (attrTransactional | attrControl | attrAppendTime),
 	}
 	for r, err := range b.Records(limit) {
 		if err != nil {
 			return nil, err
 		}
-		n.Add(b.MaxTimestamp(), r.Key, r.Value, r.Headers...)
+		ts := r.Timestamp
+		if at != NoTimestamp {
+			ts = at
+		}
+		n.Add(ts, r.Key, r.Value, r.Headers...)
 	}
 	return n.Build(), nil
 }

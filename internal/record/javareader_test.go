@@ -172,6 +172,50 @@ func TestRestamp(t *testing.T) {
 	}
 }
 
+// TestMisnumberedRecords: a compressed batch, or one that will be, is numbered
+// anew; an uncompressed one is refused.
+func TestMisnumberedRecords(t *testing.T) {
+	odd := func(codec Codec) Batch {
+		var b Builder
+		b.SetProducer(7, 1, 3)
+		b.Add(10, []byte("k"), []byte("v"))
+		b.Add(20, []byte("k"), nil)
+		plain := b.Build()
+		at := HeaderSize + 1 + int(plain[HeaderSize]>>1) // the second record
+		plain[at+3] = 71                                 // size, attributes, timestamp, number
+		plain.UpdateCRC()
+		if codec == None {
+			return plain
+		}
+		p, err := Recompress(plain, codec, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	if _, err := Validate(odd(None), anyTime); !is(err, ErrInvalid) {
+		t.Errorf("uncompressed: %v", err)
+	}
+	rebuilt := anyTime
+	rebuilt.Rebuilt = true
+	for codec, r := range map[Codec]Rules{None: rebuilt, Gzip: anyTime, Snappy: anyTime, LZ4: rebuilt} {
+		b, err := Validate(odd(codec), r)
+		if err != nil || b.CheckCRC() != nil || b.Codec() != codec || b.ProducerID() != 7 || b.BaseSequence() != 3 || b.MaxTimestamp() != 20 {
+			t.Fatalf("%v: %v, %v", codec, b, err)
+		}
+		i := 0
+		for rec, err := range b.Records(0) {
+			if err != nil || int(rec.Offset) != i || rec.Timestamp != int64(10*(i+1)) {
+				t.Errorf("%v: record %d is %+v, %v", codec, i, rec, err)
+			}
+			i++
+		}
+		if i != 2 {
+			t.Errorf("%v: %d records", codec, i)
+		}
+	}
+}
+
 // TestAttributesWithoutMeaning go when the leader writes the attributes anew,
 // and stay when it doesn't.
 func TestAttributesWithoutMeaning(t *testing.T) {

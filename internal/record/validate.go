@@ -16,6 +16,7 @@ type Rules struct {
 	TimestampBeforeMax int64 // message.timestamp.before.max.ms; math.MaxInt64: no limit
 	TimestampAfterMax  int64 // message.timestamp.after.max.ms; math.MaxInt64: no limit
 	AllowControl       bool  // the broker's own writers: control batches, any base offset, no sequence rules
+	Rebuilt            bool  // the caller compresses an uncompressed batch
 	ZstdAllowed        bool  // Produce v7 or later (KIP-110)
 	MaxDecompressed    int   // limit of a compressed payload's plain size; <= 0: DefaultMaxDecompressed
 }
@@ -30,7 +31,10 @@ const maxRecordErrors = 1000
 // one is ErrInvalid. If the header's maxTimestamp is not the records' maximum
 // it is corrected in place (a wrong one would mislead the time index). So is a
 // producer's claim that its timestamps are the leader's, on a topic where they
-// aren't; on one where the leader stamps them it is ErrInvalidTimestamp.
+// aren't; on one where the leader stamps them it is ErrInvalidTimestamp. The
+// records of a compressed batch that aren't numbered from 0 on, as some clients
+// send them, are numbered anew, in a new buffer; an uncompressed one is
+// ErrInvalid.
 //
 // Errors: *InvalidError (ErrInvalid or ErrInvalidTimestamp), ErrCorrupt,
 // ErrTooLarge, ErrUnsupportedCodec. An uncompressed valid batch costs no
@@ -58,9 +62,14 @@ func Validate(p []byte, r Rules) (Batch, error) {
 	if err := checkHeader(b, r.AllowControl); err != nil {
 		return nil, err
 	}
-	maxTimestamp, err := checkPayload(b, &r)
+	maxTimestamp, misnumbered, err := checkPayload(b, &r)
 	if err != nil {
 		return nil, err
+	}
+	if misnumbered {
+		if b, err = rebuild(b, b.Codec(), r.MaxDecompressed, NoTimestamp); err != nil {
+			return nil, err
+		}
 	}
 	if !r.LogAppendTime && (maxTimestamp != b.MaxTimestamp() || b.LogAppendTime() && !r.AllowControl) {
 		b.setCreateTime(maxTimestamp)
@@ -168,8 +177,9 @@ func checkHeader(b Batch, internal bool) error {
 	return nil
 }
 
-// checkPayload checks the records and returns their largest timestamp, -1 if none has one.
-func checkPayload(b Batch, r *Rules) (maxTimestamp int64, err error) {
+// checkPayload checks the records and returns their largest timestamp, -1 if
+// none has one, and whether they have to be numbered anew.
+func checkPayload(b Batch, r *Rules) (maxTimestamp int64, misnumbered bool, err error) {
 	if b.Codec() == None {
 		return checkRecords(b, cursor{buf: b.Payload()}, r)
 	}
@@ -179,7 +189,7 @@ func checkPayload(b Batch, r *Rules) (maxTimestamp int64, err error) {
 	}
 	s, err := openStream(b.Codec(), b.Payload(), limit)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	defer s.close()
 	window, ok := freeWindow.take()
@@ -191,7 +201,7 @@ func checkPayload(b Batch, r *Rules) (maxTimestamp int64, err error) {
 }
 
 // checkRecords checks structure, offset deltas 0..n-1, keys and timestamps.
-func checkRecords(b Batch, c cursor, r *Rules) (maxTimestamp int64, err error) {
+func checkRecords(b Batch, c cursor, r *Rules) (maxTimestamp int64, misnumbered bool, err error) {
 	maxTimestamp = NoTimestamp
 	base, count := b.BaseTimestamp(), int(b.Count())
 	oldest, newest := timestampRange(r)
@@ -201,14 +211,15 @@ func checkRecords(b Batch, c cursor, r *Rules) (maxTimestamp int64, err error) {
 	for i := range count {
 		s, ok := c.record()
 		if !ok {
-			return 0, brokenRecord(&c, i, count)
+			return 0, false, brokenRecord(&c, i, count)
 		}
 		ts := base + s.timestampDelta
 		if b.LogAppendTime() {
 			ts = b.MaxTimestamp() // the time of all its records
 		}
 		maxTimestamp = max(maxTimestamp, ts)
-		if s.offsetDelta != i {
+		misnumbered = misnumbered || s.offsetDelta != i
+		if s.offsetDelta != i && b.Codec() == None && !r.Rebuilt {
 			rejects.offset(i, s.offsetDelta)
 		} else if r.Compacted && !s.hasKey {
 			rejects.key(i)
@@ -220,12 +231,12 @@ func checkRecords(b Batch, c cursor, r *Rules) (maxTimestamp int64, err error) {
 		}
 	}
 	if c.more() {
-		return 0, invalidf("more data follows the last of %d records", count)
+		return 0, false, invalidf("more data follows the last of %d records", count)
 	}
 	if c.err != nil {
-		return 0, c.err
+		return 0, false, c.err
 	}
-	return maxTimestamp, rejects.err(count)
+	return maxTimestamp, misnumbered, rejects.err(count)
 }
 
 func brokenRecord(c *cursor, i, count int) error {
