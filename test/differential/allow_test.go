@@ -23,6 +23,7 @@ const (
 	corruptMessage     = "2"
 	notLeader          = "6"
 	invalidRequest     = "42"
+	outOfOrder         = "45"
 	transactionalID    = "53"
 	unsupportedCodec   = "76"
 	invalidRecord      = "87"
@@ -115,6 +116,22 @@ var allowList = []allowance{
 			return (at == -2 || at == -4) && s.path == "Topics.Partitions.LeaderEpoch" && s.kafka == "-1"
 		}
 		return s.api == "OffsetForLeaderEpoch" && (s.path == "Topics.Partitions.EndOffset" || s.path == "Topics.Partitions.LeaderEpoch")
+	}},
+	{"after a restart, producers and their batches are known", func(s situation) bool {
+		switch {
+		case s.path == "" && s.any(func(p sent) bool { return p.topic != nil && p.topic.crashed }):
+			return s.kafka == "closes" && s.ours == "is silent"
+		case s.known == nil:
+			return false
+		case s.known.crashed && s.api == "Produce" && s.errorOf() && s.kafka == outOfOrder:
+			return s.ours == "0" // sent again, and not the last
+		case !s.known.forgot:
+			return false
+		case s.api == "DescribeProducers":
+			return s.path == "Topics.Partitions.ActiveProducers"
+		}
+		return s.api == "Produce" && s.errorOf() && accepts(s.kafka) && refuses(s.ours, outOfOrder) ||
+			s.api == "Produce" && s.code == 0 && (s.path == "Topics.Partitions.BaseOffset" || s.path == "Topics.Partitions.LogAppendTime")
 	}},
 	{"replica -3 reads as a consumer", func(s situation) bool {
 		if r, ok := s.req.(*kmsg.ListOffsetsRequest); ok && r.ReplicaID == -3 {

@@ -21,7 +21,7 @@ import (
 )
 
 // The trace's APIs.
-var keys = []int16{0, 1, 2, 3, 19, 20, 21, 23}
+var keys = []int16{0, 1, 2, 3, 19, 20, 21, 23, 61}
 
 // settings are the same on both nodes, beside those of package cluster.
 var settings = []string{"auto.create.topics.enable=false", "log.retention.ms=-1", "num.partitions=2",
@@ -207,7 +207,7 @@ func (r *runner) remember(req kmsg.Request, kafka, ours answer) {
 	s := &r.g.sessions[f.SessionID-1]
 	s.past = append(s.past, shorten(fmt.Sprintf("%d: %+v", r.g.step, f), 1500),
 		shorten(fmt.Sprintf("  Kafka %+v", kafka.resp), 1500), shorten(fmt.Sprintf("  ours  %+v", ours.resp), 1500))
-	s.past = s.past[max(0, len(s.past)-9):]
+	s.past = s.past[max(0, len(s.past)-30):]
 }
 
 func (r *runner) note(s situation, client string, m *mangle) {

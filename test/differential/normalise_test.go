@@ -79,6 +79,19 @@ func normalise(resp kmsg.Response) {
 		for i := range r.Brokers {
 			r.Brokers[i].Host, r.Brokers[i].Port = "host", 1
 		}
+	case *kmsg.DescribeProducersResponse:
+		for i := range r.Topics {
+			for k := range r.Topics[i].Partitions {
+				p := &r.Topics[i].Partitions[k]
+				p.ErrorMessage = text(p.ErrorMessage)
+				for j := range p.ActiveProducers { // a leader's clock, in some topics
+					p.ActiveProducers[j].LastTimestamp = min(p.ActiveProducers[j].LastTimestamp, 1)
+				}
+				slices.SortFunc(p.ActiveProducers, func(a, b kmsg.DescribeProducersResponseTopicPartitionActiveProducer) int {
+					return cmp.Compare(a.ProducerID, b.ProducerID)
+				})
+			}
+		}
 	case *kmsg.ApiVersionsResponse:
 		normaliseVersions(r)
 	case *kmsg.MetadataResponse:

@@ -36,6 +36,7 @@ func (r *runner) restart(clean bool) {
 			continue
 		}
 		t.epoch = kafka[t.name].epoch
+		t.crashed = t.crashed || !clean
 		if e := ours[t.name].epoch; e != t.epoch {
 			r.Errorf("%s after a restart (clean: %t): leader epoch %d, Apache Kafka's %d", t.name, clean, e, t.epoch)
 		}
@@ -46,6 +47,9 @@ func (r *runner) restart(clean bool) {
 			start, end := r.bounds(r.kafka, t, int32(i))
 			if start < t.starts[i] { // what DeleteRecords did was not on disk yet
 				t.reverted = true
+			}
+			if start > 0 && (!clean || start == end) {
+				t.forgot = true
 			}
 			t.starts[i], t.ends[i] = start, end
 			if k, o := r.contents(r.kafka, t, int32(i)), r.contents(r.ours, t, int32(i)); k != o {

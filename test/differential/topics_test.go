@@ -20,6 +20,8 @@ type topic struct {
 	configs    map[string]string
 	replicas   []int32 // nil: as the node likes
 	epoch      int32   // of its leaders
+	crashed    bool    // it was there when the nodes were killed
+	forgot     bool    // Kafka forgot producers: it was started with records cut away, and not replayed
 	reverted   bool    // a crash undid a DeleteRecords
 	ends       []int64 // of each log, as far as the answers told
 	starts     []int64

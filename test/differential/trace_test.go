@@ -139,8 +139,10 @@ func (g *trace) request() (kmsg.Request, string) {
 		return g.listOffsets(), client
 	case n < 880:
 		return g.epochEnds(), client
-	case n < 920:
+	case n < 910:
 		return g.deleteRecords(), client
+	case n < 920:
+		return g.describeProducers(), client
 	case n < 980:
 		return g.metadata(), client
 	case n < 990:
@@ -230,6 +232,20 @@ func (g *trace) epochEnds() kmsg.Request {
 			et.Partitions = append(et.Partitions, p)
 		}
 		r.Topics = append(r.Topics, et)
+	}
+	return r
+}
+
+func (g *trace) describeProducers() kmsg.Request {
+	r := kmsg.NewPtrDescribeProducersRequest()
+	for range g.IntN(3) {
+		t := g.any()
+		dt := kmsg.NewDescribeProducersRequestTopic()
+		dt.Topic = t.name
+		for range g.IntN(3) {
+			dt.Partitions = append(dt.Partitions, g.partition(t))
+		}
+		r.Topics = append(r.Topics, dt)
 	}
 	return r
 }
