@@ -287,3 +287,30 @@ func ExampleStyles() {
 	fmt.Println(Styles())
 	// Output: [strimzi confluent exporter]
 }
+
+// A node has the metrics of its roles alone: sums over a cluster would count what
+// it doesn't know as 0, and "no controller" as one.
+func TestRoles(t *testing.T) {
+	for name, c := range map[string]struct {
+		change    func(*Numbers)
+		has, lack []string
+	}{
+		"controller": {func(n *Numbers) { n.Broker = nil }, []string{"kafka_controller_", "kafka_server_raftmetrics_", "kafka_network_"}, []string{"kafka_server_replicamanager_", "kafka_log_", "tidemark_replica_"}},
+		"broker":     {func(n *Numbers) { n.Controller = nil }, []string{"kafka_server_replicamanager_", "kafka_log_"}, []string{"kafka_controller_", "kafka_server_raft"}},
+		"opening":    {func(n *Numbers) { n.Controller, n.Broker = nil, nil }, []string{"kafka_network_"}, []string{"kafka_controller_", "kafka_server_replicamanager_"}},
+	} {
+		n := numbers(2)
+		c.change(n)
+		code, body := scrape(t, n, "/metrics")
+		for _, prefix := range c.has {
+			if code != http.StatusOK || !strings.Contains(body, "\n"+prefix) {
+				t.Errorf("%s: %d, no %s", name, code, prefix)
+			}
+		}
+		for _, prefix := range c.lack {
+			if strings.Contains(body, "\n"+prefix) {
+				t.Errorf("%s has %s", name, prefix)
+			}
+		}
+	}
+}

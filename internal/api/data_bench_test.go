@@ -48,7 +48,7 @@ func BenchmarkProduceOverASocket(b *testing.B) {
 		Sessions: session.NewCache(10),
 	})
 	srv, err := server.Listen(server.Config{
-		Listener: "X", Address: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler),
+		Listener: "X", Address: "127.0.0.1:0", Stats: server.NewStats(), Logger: slog.New(slog.DiscardHandler),
 	}, h)
 	if err != nil {
 		b.Fatal(err)
