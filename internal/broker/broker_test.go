@@ -439,7 +439,9 @@ func TestSettlesRefusals(t *testing.T) {
 	} {
 		t.Run(code.String(), func(t *testing.T) {
 			inBubble(t, 1, nil, func(t *testing.T, n *node) {
+				asked := 0
 				n.story.alter = func(ps []peer.AlterPartition) (peer.AlterPartitionsResult, error) {
+					asked++
 					return peer.AlterPartitionsResult{Partitions: []peer.AlteredPartition{{Of: ps[0].Of, Code: code}}}, nil
 				}
 				n.apply(t, true, append(cluster(), topic("a"), part("a", 0, 1, 1, 2))...)
@@ -447,6 +449,12 @@ func TestSettlesRefusals(t *testing.T) {
 				pass(46 * time.Second)
 				p, _ := n.Partition(tpOf("a", 0))
 				want(t, "state", p.State().ISRState, state)
+				pass(10 * time.Second) // less than the next look for followers that lag
+				n.story.mu.Lock()
+				defer n.story.mu.Unlock()
+				if asked != 1 {
+					t.Errorf("asked %d times", asked)
+				}
 			})
 		})
 	}

@@ -1,6 +1,8 @@
 package commitlog
 
 import (
+	"bytes"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -135,4 +137,74 @@ func zeros(t *testing.T, fsys vfs.FS, name string) {
 	p, err := vfs.ReadFile(fsys, name)
 	must(t, err)
 	must(t, cutFileTo(fsys, name, int64(len(p))+80, true))
+}
+
+// A cut while a restart point is being made durable: what was prepared isn't
+// taken for one, and the next one is made where the log is then.
+func TestCutDuringARestartPoint(t *testing.T) {
+	m := newMem(t)
+	o := memOptions(m)
+	o.ProducerSnapshot = func() []byte { return encodeProducers(nil) }
+	var l *Log
+	cut := false
+	o.FS = vfs.NewFaulty(m, func(op vfs.Op) error {
+		if op.Kind == vfs.OpSync && strings.HasSuffix(op.Name, snapshotSuffix) && !cut {
+			cut = true
+			_, err := l.TruncateTo(40)
+			return err
+		}
+		return nil
+	})
+	l = open(t, o)
+	fill(t, l, 1, 10, 10)
+	must(t, mark(l))
+	if !cut {
+		t.Fatal("no snapshot was synced")
+	}
+	if n := l.Unmarked(); n != l.Size() || l.End() != 40 {
+		t.Errorf("log end %d, %d of %d bytes behind the last restart point, want all", l.End(), n, l.Size())
+	}
+	l.mu.Lock()
+	known := slices.Clone(l.mu.restarts) // their snapshots go when there are later ones
+	l.mu.Unlock()
+	if len(known) != 0 {
+		t.Errorf("restart points %v of a log that ends at %d", known, l.End())
+	}
+	fill(t, l, 2, 3, 10)
+	must(t, mark(l))
+	if n := l.Unmarked(); n != 0 {
+		t.Errorf("%d bytes behind a restart point at the end", n)
+	}
+	want := contents(t, l)
+	o.FS, o.RecoveryPoint = m.CrashClone(0, 1), l.Flushed()
+	l = open(t, o)
+	if got := contents(t, l); got != want {
+		t.Errorf("found %s\nwant %s", got, want)
+	}
+	checkLookups(t, "after recovery", l)
+}
+
+// The index of a segment below the recovery point ends in zeros, as a JVM leaves
+// it after a crash: it is built again.
+func TestIndexOfATrustedSegmentEndsInZeros(t *testing.T) {
+	m := newMem(t)
+	o := memOptions(m)
+	o.Config.SegmentBytes = 600
+	l := open(t, o)
+	fill(t, l, 1, 7, 10)
+	must(t, l.Flush(l.End()))
+	o.FS, o.RecoveryPoint = m.CrashClone(100, 1), l.End()
+	name := testDir + "/" + segmentFile(0, indexSuffix)
+	read := func() []byte {
+		p, err := vfs.ReadFile(o.FS, name)
+		must(t, err)
+		return p
+	}
+	before := read()
+	zeros(t, o.FS, name)
+	l = open(t, o)
+	if got := read(); len(before) == 0 || !bytes.Equal(got, before) {
+		t.Errorf("index %x, was %x", got, before)
+	}
+	checkLookups(t, "after recovery", l)
 }

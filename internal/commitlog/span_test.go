@@ -26,7 +26,7 @@ func TestSegmentsSpanLessThan2GiOffsets(t *testing.T) {
 			l := open(t, o)
 			var all []byte
 			for _, at := range c.at {
-				all = append(all, batch(at, 1, 10, int64(at), 10)...)
+				all = append(all, batch(at, 1, 10, 5, 10)...)
 			}
 			_, err := l.Append(all)
 			must(t, err)

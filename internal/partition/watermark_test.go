@@ -184,3 +184,24 @@ func TestConsumerBeyondTheEndOfItsEpoch(t *testing.T) {
 		t.Fatalf("%+v %v", at, err)
 	}
 }
+
+// A parked fetch is read again when it wakes. Only its arrival tells where its
+// sender is: by then it may be somebody else's turn to count it.
+func TestLookIsNoAcknowledgement(t *testing.T) {
+	h := newHost(t)
+	h.lead(4, 1, 2)
+	h.append(Append{}, "a")
+	again := Fetch{Replica: 2, ReplicaEpoch: 1, Offset: 1, CurrentEpoch: 4, LastFetchedEpoch: -1, MaxBytes: 1 << 20}
+	f, err := h.p.Fetch(again)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Slice.Release()
+	h.perform()
+	h.wantHW(0)
+	if v := h.p.State().Followers[0]; v.LEO != model.NoOffset {
+		t.Fatalf("it left %+v", v.FollowerView)
+	}
+	h.acked(2, 1)
+	h.wantHW(1)
+}

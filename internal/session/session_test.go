@@ -66,7 +66,7 @@ func TestWhatWakesWhom(t *testing.T) {
 	}{
 		{"data wakes a follower", 2, Data, 10, true, true},
 		{"too little data does not", 2, Data, 9, false, true},
-		{"a high watermark does not wake a follower (KAFKA-9731)", 2, Committed, 0, false, true},
+		{"a high watermark does not wake a follower (KAFKA-9731)", 2, Committed, 10, false, true},
 		{"a log start does not", 2, Quiet, 0, false, true},
 		{"an epoch does", 2, Broken, 0, true, true},
 		{"data does not concern a consumer", -1, Data, 99, false, false},
