@@ -198,6 +198,19 @@ func (r *runner) step() {
 	r.dirty = nil
 }
 
+// diverged notes of which partitions an answer says that they diverge.
+func diverged(a *kmsg.FetchResponse) map[string]bool {
+	out := map[string]bool{}
+	for _, t := range a.Topics {
+		for _, p := range t.Partitions {
+			if p.DivergingEpoch.EndOffset >= 0 {
+				out[fmt.Sprint(t.Topic, t.TopicID, p.Partition)] = true
+			}
+		}
+	}
+	return out
+}
+
 // remember keeps what happened in a session, for the report.
 func (r *runner) remember(req kmsg.Request, kafka, ours answer) {
 	f, ok := req.(*kmsg.FetchRequest)
@@ -228,7 +241,7 @@ func (r *runner) note(s situation, client string, m *mangle) {
 			f.first += "\n  spoilt: " + m.name
 		}
 		if s.known != nil && d.partition >= 0 && int(d.partition) < s.known.partitions {
-			f.first += fmt.Sprintf("\n  %s-%d: %s", s.known.name, d.partition, shorten(r.contents(r.kafka, s.known, d.partition), 2000))
+			f.first += fmt.Sprintf("\n  %s-%d: %s", s.known.name, d.partition, shorten(r.contents(r.kafka, s.known, d.partition), 12000))
 		}
 		if _, ok := req.(*kmsg.ProduceRequest); ok && s.known != nil {
 			for _, p := range []*peer{r.kafka, r.ours} {
@@ -313,6 +326,9 @@ func (r *runner) learnSession(req *kmsg.FetchRequest, a *kmsg.FetchResponse, our
 	if a.ErrorCode != 0 || ours.resp == nil {
 		return
 	}
+	if s := int(req.SessionID) - 1; req.SessionEpoch > 0 && s >= 0 && s < len(r.g.sessions) {
+		maps.Copy(r.g.sessions[s].diverged, diverged(a))
+	}
 	small := limited(req, nil)
 	if req.SessionEpoch > 0 {
 		if s := int(req.SessionID) - 1; s >= 0 && s < len(r.g.sessions) {
@@ -321,7 +337,7 @@ func (r *runner) learnSession(req *kmsg.FetchRequest, a *kmsg.FetchResponse, our
 		}
 	}
 	if id := ours.resp.(*kmsg.FetchResponse).SessionID; req.SessionEpoch == 0 && a.SessionID != 0 && id != 0 {
-		r.g.sessions = append(r.g.sessions, fetchSession{epoch: 1, byID: req.Version >= 13, limited: small, named: named(req), past: []string{shorten(fmt.Sprintf("%d: %+v", r.g.step, req), 1500), shorten(fmt.Sprintf("  Kafka %+v", a), 1500)}})
+		r.g.sessions = append(r.g.sessions, fetchSession{epoch: 1, byID: req.Version >= 13, limited: small, named: named(req), diverged: diverged(a), past: []string{shorten(fmt.Sprintf("%d: %+v", r.g.step, req), 1500), shorten(fmt.Sprintf("  Kafka %+v", a), 1500)}})
 		r.born = len(r.kafka.sessions)
 		r.kafka.sessions = append(r.kafka.sessions, a.SessionID)
 		r.ours.sessions = append(r.ours.sessions, id)

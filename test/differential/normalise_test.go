@@ -31,21 +31,25 @@ func batches(p []byte) string {
 		if err := b.CheckCRC(); err != nil {
 			fmt.Fprintf(&out, "(%v) ", err)
 		}
-		var content bytes.Buffer
+		var content, readable bytes.Buffer
 		for r, err := range b.Records(64 << 20) {
 			ts := r.Timestamp
 			if b.LogAppendTime() {
 				ts = 0
 			}
 			fmt.Fprintf(&content, "%d %d %q(%t) %q(%t) %q %v;", r.Offset, ts, r.Key, r.Key == nil, r.Value, r.Value == nil, r.Headers, err)
+			for i := range r.Headers {
+				r.Headers[i].Key = strings.ReplaceAll(strings.ToValidUTF8(r.Headers[i].Key, ""), "\uFFFD", "")
+			}
+			fmt.Fprintf(&readable, "%q", r.Headers)
 		}
 		first, last := b.BaseTimestamp(), b.MaxTimestamp()
 		if b.LogAppendTime() {
 			first, last = 0, 0
 		}
-		fmt.Fprintf(&out, "[%d-%d epoch=%d attributes=%#x times=%d-%d producer=%d/%d/%d records=%d %08x] ",
+		fmt.Fprintf(&out, "[%d-%d epoch=%d attributes=%#x times=%d-%d producer=%d/%d/%d records=%d headers %08x, all %08x] ",
 			b.BaseOffset(), b.LastOffset(), b.LeaderEpoch(), b.Attributes()&knownAttributes, first, last,
-			b.ProducerID(), b.ProducerEpoch(), b.BaseSequence(), b.Count(), crc32.ChecksumIEEE(content.Bytes()))
+			b.ProducerID(), b.ProducerEpoch(), b.BaseSequence(), b.Count(), crc32.ChecksumIEEE(readable.Bytes()), crc32.ChecksumIEEE(content.Bytes()))
 	}
 	return out.String()
 }

@@ -30,11 +30,12 @@ type trace struct {
 // fetchSession is one incremental session; its slot in peer.sessions is its
 // index + 1.
 type fetchSession struct {
-	epoch   int32
-	byID    bool
-	past    []string                          // its last requests and answers
-	named   []kmsg.FetchRequestForgottenTopic // what it was made for
-	limited bool                              // a partition was named with less room than there may be data
+	epoch    int32
+	byID     bool
+	past     []string                          // its last requests and answers
+	named    []kmsg.FetchRequestForgottenTopic // what it was made for
+	diverged map[string]bool                   // partitions that a follower or consumer was told to cut
+	limited  bool                              // a partition was named with less room than there may be data
 }
 
 func newTrace(seed uint64, now int64) *trace {
