@@ -232,12 +232,13 @@ func (op *produced) park(ready *purgatory.Ready) {
 func (op *produced) complete(r *purgatory.Request) {
 	for i := range op.waits {
 		w := &op.waits[i]
-		err := w.outcome(r.Outcome(i))
+		why, err := w.outcome(r.Outcome(i))
 		if err == nil {
 			continue
 		}
 		// The record is in the log: the answer keeps its offset, as Kafka's does.
 		out := &op.resp.Topics[w.topic].Partitions[w.part]
+		out.Message = why
 		if out.Error = ErrorCode(err); out.Error == kerr.NotLeaderForPartition.Code {
 			op.hints.img = op.a.Partitions.Image()
 			out.Leader = op.hints.leader(op.hints.img.Topics.ByName[w.p.TP().Topic], out.Index)
@@ -246,22 +247,22 @@ func (op *produced) complete(r *purgatory.Request) {
 	op.reply()
 }
 
-func (w *awaited) outcome(o purgatory.Outcome) error {
+// outcome is how the wait ended and, for a time-out, who was missing.
+func (w *awaited) outcome(o purgatory.Outcome) (why string, err error) {
 	switch o {
 	case purgatory.Waiting:
-		w.p.AckTimedOut(w.appended)
-		return errTimedOut
+		return w.p.AckTimedOut(w.appended), errTimedOut
 	case purgatory.Lost:
 		if err := w.p.Committed(); errors.Is(err, partition.ErrStorage) {
-			return err
+			return "", err
 		}
-		return partition.ErrNotLeader
+		return "", partition.ErrNotLeader
 	}
-	err := w.p.Committed()
+	err = w.p.Committed()
 	if errors.Is(err, partition.ErrNotEnoughReplicas) {
-		return errAfterAppend
+		return err.Error(), errAfterAppend
 	}
-	return nil // committed, whoever leads now
+	return "", nil // committed, whoever leads now
 }
 
 func (op *produced) reply() {

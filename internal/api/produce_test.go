@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -47,8 +48,12 @@ func TestProduceTimesOut(t *testing.T) {
 	n := newDataNode(t, 1, 2, 3)
 	c := n.dial()
 	resp := call[*kmsg.ProduceResponse](t, c, produceReq(-1, 1, 0, oneBatch("a")), 9)
-	if p := resp.Topics[0].Partitions[0]; p.ErrorCode != kerr.RequestTimedOut.Code || p.BaseOffset != 0 {
+	p := resp.Topics[0].Partitions[0]
+	if p.ErrorCode != kerr.RequestTimedOut.Code || p.BaseOffset != 0 {
 		t.Fatalf("%+v", p)
+	}
+	if why := p.ErrorMessage; why == nil || !strings.Contains(*why, "broker 2") || !strings.Contains(*why, "broker 3") {
+		t.Errorf("the answer doesn't name who was missing: %v", why)
 	}
 	if end := n.parts[model.TopicPartition{Topic: "orders"}].LogEnd(); end != 1 {
 		t.Fatalf("the record stays: log end %d", end)

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"tidemark/internal/commitlog"
-	"tidemark/internal/journal"
 	"tidemark/internal/model"
 	"tidemark/internal/producer"
 	"tidemark/internal/purgatory"
@@ -286,36 +285,4 @@ func (p *Partition) Hold() (replica.Hold, bool) {
 		return l.core.Hold(p.now()), true
 	}
 	return replica.Hold{}, false
-}
-
-// waitedEvery bounds how often a partition tells that producers wait in vain.
-const waitedEvery = time.Second
-
-// AckTimedOut notes in the journal that an acks=all append was not committed
-// in time, and who held it back. Not more than once a second.
-func (p *Partition) AckTimedOut(a Appended) {
-	p.stats.acksExpired.Add(1)
-	p.mu.Lock()
-	now := p.now()
-	l, ok := p.mu.role.(leading)
-	if !ok || now.Sub(p.mu.waited) < waitedEvery || p.journal == nil {
-		p.mu.Unlock()
-		return
-	}
-	p.mu.waited = now
-	h := l.core.Hold(now)
-	e := p.event(journal.ProduceWaited, State{LeaderEpoch: l.core.Epoch(), PartitionEpoch: l.core.PartitionEpoch()})
-	e.Leader, e.LogEnd, e.HighWatermark, e.Offset = p.self, p.mu.leo, p.HighWatermark(), a.Last+1
-	e.NewISR, e.MinISR = l.core.ISR().CommittedISR(), int32(l.core.EffectiveMinISR())
-	e.Reason = string(h.Reason)
-	for _, f := range l.core.Followers(p, now) {
-		if f.ID == h.Broker {
-			e.Reason = "behind"
-			e.Replicas = []journal.ReplicaSeen{
-				{Broker: f.ID, LogEnd: f.LEO, LastCaughtUp: f.LastCaughtUp, LastFetch: f.LastFetch},
-			}
-		}
-	}
-	p.mu.Unlock()
-	p.journal.Emit(e)
 }
