@@ -178,6 +178,7 @@ var (
 	failLine  = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+) .*\n(?:\s+--- FAIL: (\S+) .*\n)*`)
 	wordsLine = regexp.MustCompile(`^\S+\.go:\d+:\s*`)
 	panicLine = regexp.MustCompile(`(?m)^panic: (.*)`)
+	hungLine  = regexp.MustCompile(`(?m)^panic: (test timed out after \S+)\n\s*running tests:\n\s*(\S+) `)
 )
 
 // read says which test failed, and its first words.
@@ -185,6 +186,9 @@ func read(out, pkg string, seeds int) (by, event string) {
 	if found := seedLine.FindAllStringSubmatch(out, -1); found != nil {
 		first := slices.MinFunc(found, func(a, b []string) int { return number(a[1]) - number(b[1]) })
 		return fmt.Sprintf("`TestCluster`, %d of %d seeds, first %s", len(found), seeds, first[1]), first[2]
+	}
+	if h := hungLine.FindStringSubmatch(out); h != nil {
+		return "`" + h[2] + "` (" + pkg + ")", h[1]
 	}
 	if p := panicLine.FindStringSubmatch(out); p != nil {
 		return "panic (" + pkg + ")", p[1]

@@ -75,7 +75,7 @@ func TestVerdictOfOutput(t *testing.T) {
 		{"simulation", sim, "`TestCluster`, 2 of 100 seeds, first 9", "other"},
 		{"unit test", unit, "`TestA/case` (x)", "want 1"},
 		{"panic in a test", "panic: offset 5\n\ngoroutine 1\nFAIL\ttidemark/internal/x\n", "panic (x)", "offset 5"},
-		{"hang", "panic: test timed out after 1s\n\trunning tests:\n\t\tTestB (1s)\n", "panic (x)", "test timed out after 1s"},
+		{"hang", "panic: test timed out after 1s\n\trunning tests:\n\t\tTestB (1s)\n", "`TestB` (x)", "test timed out after 1s"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if by, event := read(tc.out, "x", 100); by != tc.by || event != tc.event {
