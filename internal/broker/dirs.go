@@ -46,6 +46,7 @@ type logDir struct {
 	retime  chan struct{} // flush.ms changed somewhere; holds at most one
 	moved   chan struct{} // restart points were made; holds at most one
 	doomed  doomed
+	left    unread // to load after the start
 }
 
 // openDir locks a directory and takes its marker away (invariant 5). Only a
@@ -210,6 +211,7 @@ func (b *Broker) loadDir(d *logDir, img *metadata.Image) {
 		}
 	}
 	b.loads.total.Add(int64(len(tps)))
+	d.left.logs.Add(int64(len(tps)))
 	work := make(chan model.TopicPartition)
 	var wg sync.WaitGroup
 	for range b.settings(img).recoveryThreads {
@@ -217,6 +219,7 @@ func (b *Broker) loadDir(d *logDir, img *metadata.Image) {
 			for tp := range work {
 				h, err := b.loadReplica(d, tp, img)
 				b.loads.done.Add(1)
+				d.left.logs.Add(-1)
 				b.keep(d, tp, h, err)
 			}
 		})
@@ -268,12 +271,14 @@ func (b *Broker) openReplica(d *logDir, tp model.TopicPartition, id model.TopicI
 	c := b.resolve(img, tp)
 	promised := d.highWatermarks[tp]
 	var opened atomic.Pointer[partition.Partition] // nothing is appended before it is set
+	r := recovery{of: &d.left}
+	defer r.end()
 	p, err := partition.Open(partition.Options{
 		TP: tp, TopicID: id, Self: b.cfg.Self, Settings: c.settings,
 		LogOptions: commitlog.Options{
 			FS: d.fs, Dir: path.Join(d.Path, tp.String()), Config: c.log, LogStart: d.logStarts[tp],
 			RecoveryPoint: d.recoveryPoints[tp], Cleaned: d.cleanOffsets[tp], Clean: d.clean, Now: b.cfg.Now, Log: b.cfg.Log,
-			OnReadError:  func(err error) { b.failDir(d, err) },
+			OnReadError: func(err error) { b.failDir(d, err) }, OnSegmentRecovered: r.progress,
 			RestartBytes: b.cfg.RestartBytes, OnDirty: func() { d.flushes.mark(opened.Load()) },
 		},
 		HighWatermark: promised, Now: b.cfg.Now, Brokers: b, Sender: b, Storage: b, Keeper: b, Space: d.space, Quota: b.leaderQuota,

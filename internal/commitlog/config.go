@@ -124,7 +124,8 @@ type Options struct {
 	// OnReadError is called when the bytes of a Slice can't be read, long after
 	// Read has returned it; by any goroutine, maybe often. May be nil.
 	OnReadError func(error)
-	// OnSegmentRecovered reports progress of recovery; may be nil.
+	// OnSegmentRecovered reports progress of recovery, before the first segment is
+	// read and after each; may be nil.
 	OnSegmentRecovered func(done, total int)
 	Log                *slog.Logger // nil: discarded
 	Files              *Files       // open-file budget; nil: shared by the process

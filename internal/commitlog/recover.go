@@ -22,6 +22,9 @@ func (ld *loader) recover(first int) (model.Offset, error) {
 		return 0, err
 	}
 	total := len(ld.segs) - first
+	if ld.o.OnSegmentRecovered != nil {
+		ld.o.OnSegmentRecovered(0, total)
+	}
 	end := from.at
 	for i := first; i < len(ld.segs); i++ {
 		s := ld.segs[i]

@@ -157,8 +157,9 @@ func (n *Node) brokerNumbers(img *metadata.Image) *admin.BrokerNumbers {
 	out.Uncleanable = len(bad)
 	g := b.groups.Stats()
 	out.GroupCount, out.GroupsLoading, out.GroupMembers, out.GroupOffsets = g.Groups, g.Loading, g.Members, g.Offsets
-	logs, segments := n.Recovery()
-	out.Loading = []admin.LoadingNumbers{{Logs: logs, Segments: segments}}
+	for _, d := range b.broker.Recovery() {
+		out.Loading = append(out.Loading, admin.LoadingNumbers{Dir: d.Dir, Logs: d.Logs, Segments: d.Segments})
+	}
 	return out
 }
 

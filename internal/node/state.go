@@ -239,8 +239,10 @@ func (n *Node) Recovery() (logs, segments int) {
 	if !n.open.Load() || n.brk == nil {
 		return 0, 0
 	}
-	done, total := n.brk.broker.Loading()
-	return total - done, 0
+	for _, d := range n.brk.broker.Recovery() {
+		logs, segments = logs+d.Logs, segments+d.Segments
+	}
+	return logs, segments
 }
 
 // Checks implements admin.Source.
