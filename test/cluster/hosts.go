@@ -54,7 +54,7 @@ func InNamespaces(t *testing.T) bool {
 		args = append(args, fmt.Sprintf("-test.timeout=%v", max(time.Until(deadline), 1)))
 	}
 	cmd := exec.Command("/proc/self/exe", args...)
-	cmd.Env = append(os.Environ(), inNamespaces+"=1", binaryEnv+"="+Binary(t))
+	cmd.Env = append(os.Environ(), inNamespaces+"=1", binaryEnv+"="+Binary(t), "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin")
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET | syscall.CLONE_NEWNS,
 		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},

@@ -123,7 +123,7 @@ func TestNetworkPartitions(t *testing.T) {
 			s.w.WaitMore(200, healed)
 			h.Heal()
 			began = time.Now()
-			cluster.WaitISR(t, c.Bootstrap(), s.topic, 3, healed)
+			cluster.Eventually(t, healed, s.agreed)
 			t.Logf("healed after %v, longest gap %v", time.Since(began).Round(time.Millisecond), s.w.LongestGap().Round(time.Millisecond))
 			s.w.WaitMore(200, healed)
 			s.w.Finish()
@@ -149,6 +149,36 @@ func (s *netsplit) rest(n *cluster.Node) []int {
 		out = append(out, o.ID)
 	}
 	return out
+}
+
+// agreed says whether all nodes see the same controller, every broker running and
+// the partition in sync under the same leader. One that was cut off believes in
+// what it knew, so each has to be asked.
+func (s *netsplit) agreed() error {
+	var first cluster.State
+	var was cluster.PartitionState
+	for i, n := range s.c.Nodes {
+		st, err := n.State()
+		if err != nil {
+			return err
+		}
+		p, err := st.Partition(s.topic, 0)
+		if err != nil {
+			return err
+		}
+		if i == 0 {
+			first, was = st, p
+		}
+		if len(p.ISR) != 3 || p.Leader != was.Leader || p.Epoch != was.Epoch || st.Controller.Epoch != first.Controller.Epoch || st.Controller.Leader < 1 {
+			return fmt.Errorf("node %d sees %+v under controller %+v, node 1 %+v under %+v", n.ID, p, st.Controller, was, first.Controller)
+		}
+		for _, b := range st.Brokers {
+			if b.State != "running" {
+				return fmt.Errorf("node %d sees broker %d %s", n.ID, b.ID, b.State)
+			}
+		}
+	}
+	return nil
 }
 
 // controllerMoved says whether the others agree on a new active controller.
