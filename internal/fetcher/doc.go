@@ -14,6 +14,9 @@
 //  3. A partition in trouble waits or fails alone; the others of its loop go on.
 //  4. At most one fetch per loop is in flight: the next one acknowledges what
 //     the last one brought.
+//  5. A broker that isn't registered doesn't fetch: until then the controller may
+//     count on an earlier life of it, with another disk, and a fetch without a
+//     broker epoch passes for one of that life (KIP-903).
 //
 // # Ownership
 //

@@ -18,6 +18,9 @@ import (
 // local retention) stays unknown to the leader.
 const refreshEvery = 10 * time.Second
 
+// registrationPoll is how often a loop looks whether this broker is registered.
+const registrationPoll = 20 * time.Millisecond
+
 // dialMax bounds a connection attempt.
 const dialMax = 10 * time.Second
 
@@ -166,8 +169,12 @@ func (l *loop) build() (req peer.ReplicaFetch, wait time.Duration) {
 	if d := l.retryAt.Sub(now); d > 0 {
 		return req, d
 	}
+	epoch := l.cfg.BrokerEpoch()
+	if epoch == model.NoBrokerEpoch { // invariant 5
+		return req, registrationPoll
+	}
 	req = peer.ReplicaFetch{
-		Replica: l.cfg.Self, Epoch: l.cfg.BrokerEpoch(), MaxWait: l.cfg.MaxWait, MinBytes: l.cfg.MinBytes,
+		Replica: l.cfg.Self, Epoch: epoch, MaxWait: l.cfg.MaxWait, MinBytes: l.cfg.MinBytes,
 		MaxBytes: l.cfg.MaxBytes, SessionID: l.sess.id, SessionEpoch: l.sess.epoch, MaxVersion: l.cfg.Version(),
 	}
 	l.mu.Lock()

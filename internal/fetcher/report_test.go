@@ -2,10 +2,12 @@ package fetcher
 
 import (
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"tidemark/internal/model"
 	"tidemark/internal/peer"
 	"tidemark/internal/replica"
 	"tidemark/internal/wire"
@@ -123,4 +125,28 @@ func TestTellsTheShareOfThrottling(t *testing.T) {
 			t.Errorf("step %d: %d%%, want %d%%", i, got, step.want)
 		}
 	}
+}
+
+// Before it is registered, a broker may be in the place of an earlier life that
+// the controller still counts on, with another disk: it doesn't fetch in its name.
+func TestDoesNotFetchBeforeItIsRegistered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(1)
+		defer b.f.Close()
+		var registered atomic.Bool
+		b.f.cfg.BrokerEpoch = func() model.BrokerEpoch {
+			if registered.Load() {
+				return 78
+			}
+			return model.NoBrokerEpoch
+		}
+		r := b.follow(tpn(0), "", "\x01\x01")
+		pass(10 * time.Second)
+		if n := len(b.leader.reports); n != 0 {
+			t.Fatalf("%d fetches without a registration", n)
+		}
+		registered.Store(true)
+		pass(50 * time.Millisecond)
+		wantBytes(t, r, "\x01\x01")
+	})
 }
