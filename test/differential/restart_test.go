@@ -2,6 +2,8 @@ package differential
 
 import (
 	"fmt"
+	"regexp"
+	"strconv"
 	"time"
 
 	"tidemark/test/cluster"
@@ -52,12 +54,27 @@ func (r *runner) restart(clean bool) {
 				t.forgot = true
 			}
 			t.starts[i], t.ends[i] = start, end
-			if k, o := r.contents(r.kafka, t, int32(i)), r.contents(r.ours, t, int32(i)); k != o {
+			k, o := r.contents(r.kafka, t, int32(i)), r.contents(r.ours, t, int32(i))
+			t.forgot = t.forgot || r.idle(k)
+			if k != o {
 				r.Errorf("%s-%d after a restart (clean: %t): Apache Kafka has %s, Tidemark %s", t.name, i, clean, k, o)
 			}
 		}
 	}
 	r.Logf("restart after %d requests (clean: %t): %v", r.g.step, clean, time.Since(begun).Round(time.Millisecond))
+}
+
+var produced = regexp.MustCompile(`times=-?\d+-(-?\d+) producer=\d`)
+
+// idle reports whether a log holds a producer's batch with a timestamp of more
+// than a day ago: as old as its producer may become (producer.id.expiration.ms).
+func (r *runner) idle(contents string) bool {
+	for _, m := range produced.FindAllStringSubmatch(contents, -1) {
+		if ms, err := strconv.ParseInt(m[1], 10, 64); err == nil && ms < r.g.now-24*hour {
+			return true
+		}
+	}
+	return false
 }
 
 // reachable reports whether the node accepts connections.
