@@ -34,7 +34,7 @@ func worker(name string) {
 		_, werr := f.WriteAt(b, i)
 		serr := f.Sync()
 		_, rerr := f.ReadAt(b, 0)
-		slow := time.Since(began) > 50*time.Millisecond
+		slow := time.Since(began) > time.Second
 		fmt.Printf("%d%d%d%v ", number(werr), number(serr), number(rerr), slow)
 	}
 }
@@ -58,7 +58,7 @@ func TestRules(t *testing.T) {
 		{"write for ever", []Rule{{Ops: Write, Path: name, Errno: syscall.EIO}}, strings.Repeat("500false ", 5)},
 		{"sync once", []Rule{{Ops: Sync, Path: filepath.Dir(name), Errno: syscall.EIO, Times: 1}}, "050false " + strings.Repeat(good, 4)},
 		{"read twice", []Rule{{Ops: Read, Path: name, Errno: syscall.EIO, Times: 2}}, strings.Repeat("005false ", 2) + strings.Repeat(good, 3)},
-		{"slow sync once, no space once", []Rule{{Ops: Sync, Path: name, Delay: 60 * time.Millisecond, Times: 1},
+		{"slow sync once, no space once", []Rule{{Ops: Sync, Path: name, Delay: 1100 * time.Millisecond, Times: 1},
 			{Ops: Write, Path: name, Errno: syscall.ENOSPC, Times: 1}}, "2800true " + strings.Repeat(good, 4)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
