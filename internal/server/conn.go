@@ -34,6 +34,8 @@ const (
 	// gatherMax bounds the bytes of requests that are handled before Drained
 	// although more can be read.
 	gatherMax = 256 << 10
+	// Of gatherPeriod drains without success, gatherTries look for more.
+	gatherTries, gatherPeriod = 4, 16
 )
 
 // Conn is one client connection.
@@ -60,6 +62,7 @@ type Conn struct {
 	r, w     int     // mem[r:w] is received and not handled
 	want     int     // size of the next buffer
 	gathered int     // bytes of requests handled since Drained
+	alone    int     // drains since one has found more to read
 	slack    int     // idle periods in a row that used less than half of it
 	large    int     // bytes counted in Server.large
 	requests []Request
@@ -158,16 +161,19 @@ func (c *Conn) readLoop() error {
 
 // receive reads. While more is there at once, the requests before it wait with
 // what they caused: a peer that sends several requests, in one write each,
-// costs one wake-up of whoever waits for them. // invariant 4
+// costs one wake-up of whoever waits for them. A peer that sends one request at
+// a time is mostly spared the look. // invariant 4
 func (c *Conn) receive() (int, error) {
 	if c.gathered > 0 {
 		n, err := 0, errAgain
-		if c.gathered < gatherMax {
+		if c.gathered < gatherMax && c.alone%gatherPeriod < gatherTries {
 			n, err = c.sock.tryRead(c.room)
 		}
 		if n > 0 {
+			c.alone = 0
 			return n, nil
 		}
+		c.alone++
 		c.drained()
 		if err != errAgain {
 			return 0, err

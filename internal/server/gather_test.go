@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+
+	"tidemark/internal/wire"
 )
 
 // script is a socket whose reads are given: a piece each, and "" where nothing
@@ -74,5 +76,79 @@ func TestGather(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// counted counts the system calls of a socket.
+type counted struct {
+	socket
+	tries, reads, writes int
+}
+
+func (s *counted) tryRead(room func() []byte) (int, error) {
+	s.tries++
+	return s.socket.tryRead(room)
+}
+
+func (s *counted) read(room func() []byte, idle func()) (int, error) {
+	s.reads++
+	return s.socket.read(room, idle)
+}
+
+func (s *counted) write(p []byte, more, wait bool) (int, error) {
+	s.writes++
+	return s.socket.write(p, more, wait)
+}
+
+// A peer that waits for each answer costs one read and one write a request, and
+// a quarter of a look for more; its requests and answers cost no allocation but
+// the slab of requests.
+func TestCallsPerRequest(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	nc, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var head []byte
+	s := newServer(Config{Logger: slog.New(slog.DiscardHandler)}, handlerFunc{handle: func(r *Request) {
+		head = wire.AppendResponseHeader(head[:0], r.Header)
+		r.Respond(wire.Part{Bytes: head})
+	}})
+	c := newConn(s, nc, 1)
+	sock := &counted{socket: c.sock}
+	c.sock = sock
+	done := make(chan struct{})
+	go func() { c.serve(); close(done) }()
+	request, answer := frame(1, pattern(1000)), make([]byte, 8)
+	ask := func() {
+		if _, err := client.Write(request); err != nil {
+			t.Error(err)
+		}
+		if _, err := io.ReadFull(client, answer); err != nil {
+			t.Error(err)
+		}
+	}
+	for range gatherPeriod {
+		ask()
+	}
+	const n = 10 * gatherPeriod
+	allocs := testing.AllocsPerRun(n-1, ask)
+	_ = client.Close()
+	<-done
+	const all = n + gatherPeriod
+	if sock.writes != all || sock.reads > all+1 || sock.tries > (all/gatherPeriod+1)*gatherTries {
+		t.Errorf("%d requests: %d reads, %d looks, %d writes", all, sock.reads, sock.tries, sock.writes)
+	}
+	if allocs > 1 {
+		t.Errorf("%v allocations a request", allocs)
 	}
 }
