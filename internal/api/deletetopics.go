@@ -22,16 +22,16 @@ func serveDeleteTopics(ctx context.Context, s controllerSubmitter, msg kmsg.Requ
 		named[ref]++
 	}
 	for _, ref := range refs {
+		if ref.Name != "" && !ref.ID.IsZero() { // as often as it is named
+			out.Topics = append(out.Topics, undeleted(req.Version, ref, kerr.InvalidRequest.Code,
+				"You may not specify both topic name and topic id."))
+			continue
+		}
 		if n := named[ref]; n > 1 { // answered once, and not deleted
 			out.Topics = append(out.Topics, undeleted(req.Version, ref, kerr.InvalidRequest.Code, "The topic is named more than once."))
 			named[ref] = 0
 			continue
 		} else if n == 0 {
-			continue
-		}
-		if ref.Name != "" && !ref.ID.IsZero() {
-			out.Topics = append(out.Topics, undeleted(req.Version, ref, kerr.InvalidRequest.Code,
-				"You may not specify both topic name and topic id."))
 			continue
 		}
 		r.Topics = append(r.Topics, ref)

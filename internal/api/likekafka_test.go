@@ -1,8 +1,11 @@
 package api
 
 import (
+	"context"
+	"slices"
 	"testing"
 
+	"tidemark/internal/controller"
 	"tidemark/internal/record"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -89,6 +92,43 @@ func TestAbortedTransactionsNullOrEmpty(t *testing.T) {
 		if (tc.got.AbortedTransactions == nil) != tc.null {
 			t.Errorf("%s: %v", name, tc.got.AbortedTransactions)
 		}
+	}
+}
+
+// deleter is told which topics to delete, and deletes them.
+type deleter struct{ asked []controller.TopicRef }
+
+func (d *deleter) Submit(_ context.Context, req any) (any, error) {
+	r := req.(*controller.DeleteTopics)
+	d.asked = append(d.asked, r.Topics...)
+	return &controller.DeleteTopicsResponse{}, nil
+}
+
+// TestDeleteTopicsNamedOddly: by name and id at once is refused as often as it
+// is said, the same one twice is refused once, and no name has an empty name.
+func TestDeleteTopicsNamedOddly(t *testing.T) {
+	both := kmsg.DeleteTopicsRequestTopic{Topic: kmsg.StringPtr("a"), TopicID: [16]byte{1}}
+	again := kmsg.DeleteTopicsRequestTopic{Topic: kmsg.StringPtr("b")}
+	req := kmsg.NewPtrDeleteTopicsRequest()
+	req.Version = 6
+	req.Topics = []kmsg.DeleteTopicsRequestTopic{both, both, again, again, {Topic: kmsg.StringPtr("c")}}
+	d := &deleter{}
+	resp, err := serveDeleteTopics(t.Context(), d, req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, topic := range resp.(*kmsg.DeleteTopicsResponse).Topics {
+		if topic.ErrorCode != kerr.InvalidRequest.Code {
+			t.Errorf("%+v", topic)
+		}
+		got = append(got, *topic.Topic)
+	}
+	if !slices.Equal(got, []string{"a", "a", "b"}) || len(d.asked) != 1 || d.asked[0].Name != "c" {
+		t.Errorf("refused %v, deleted %v", got, d.asked)
+	}
+	if topic := undeleted(6, controller.TopicRef{}, 3, ""); topic.Topic == nil || *topic.Topic != "" {
+		t.Errorf("no name and no id: %+v", topic)
 	}
 }
 
