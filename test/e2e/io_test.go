@@ -151,7 +151,7 @@ func TestSlowDisk(t *testing.T) {
 		order, others []int // replicas of the slow topic and of the one beside it
 		delay         time.Duration
 	}{
-		{"of a leader", []int{1, 2, 3}, []int{1, 2, 3}, time.Second},
+		{"of a leader", []int{1, 2, 3}, []int{1, 2, 3}, 2 * time.Second},
 		// What follows the same leader shares a fetcher, and waits with it.
 		{"of a follower", []int{2, 1, 3}, []int{3, 1, 2}, 5 * time.Second},
 	} {

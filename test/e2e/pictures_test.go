@@ -216,7 +216,7 @@ func TestPictureRecovery(t *testing.T) {
 	follower.Kill()
 	leader.WaitPartition("orders", 0, healed, without(follower))
 	fill(3500, 1500)
-	leader.Net.Brokers.Set("", faultproxy.ToClient, faultproxy.Faults{BytesPerSecond: 400_000}) // 1.5 MB take some seconds
+	leader.Net.Brokers.Set("", faultproxy.ToClient, faultproxy.Faults{BytesPerSecond: 150_000}) // 1.5 MB take ten seconds
 	follower.Start()
 	follower.WaitReady()
 	began := time.Now()
@@ -226,7 +226,7 @@ func TestPictureRecovery(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p, err := s.Partition("orders", 0); err != nil || len(p.ISR) != 1 || took > 2*time.Second {
+	if p, err := s.Partition("orders", 0); err != nil || len(p.ISR) != 1 || took > 5*time.Second {
 		t.Errorf("acks=all took %v while the follower caught up; now %+v %v", took, p, err)
 	}
 	leader.Net.Brokers.Heal()
