@@ -176,12 +176,15 @@ const (
 )
 
 var (
-	errTimedOut       = kerr.RequestTimedOut
-	errAfterAppend    = kerr.NotEnoughReplicasAfterAppend
-	errInternalTopic  = kerr.InvalidTopicException
-	errBadAcks        = kerr.InvalidRequiredAcks
-	errNoTxnID        = kerr.TransactionalIDAuthorizationFailed
-	errNoLeaderYet    = kerr.LeaderNotAvailable
-	errUnknownVersion = kerr.UnsupportedVersion
-	errBadRequest     = kerr.InvalidRequest
+	errTimedOut      = kerr.RequestTimedOut
+	errAfterAppend   = kerr.NotEnoughReplicasAfterAppend
+	errInternalTopic = kerr.InvalidTopicException
+	errBadAcks       = kerr.InvalidRequiredAcks
+	errNoTxnID       = kerr.TransactionalIDAuthorizationFailed
+	// errNoTxnCoordinator: nobody can tell whether the transaction exists, nor
+	// would anybody ever end it.
+	errNoTxnCoordinator = kerr.NotEnoughReplicas
+	errNoLeaderYet      = kerr.LeaderNotAvailable
+	errUnknownVersion   = kerr.UnsupportedVersion
+	errBadRequest       = kerr.InvalidRequest
 )

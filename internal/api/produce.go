@@ -169,6 +169,8 @@ func refusedUnseen(t *metadata.Topic, acks int16, in partIn) error {
 	switch {
 	case acks < -1 || acks > 1:
 		return errBadAcks
+	case in.txnID && record.ClaimsTransaction(in.records) && record.Batch(in.records).ProducerID() >= 0:
+		return errNoTxnCoordinator
 	case isInternal(t.Name) && in.clientID != adminClientID:
 		return errInternalTopic
 	}

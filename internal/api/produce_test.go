@@ -124,6 +124,28 @@ func TestProduceErrors(t *testing.T) {
 	}
 }
 
+// Without a coordinator nobody could end a transaction: a batch of one would hold
+// back every read_committed consumer for ever.
+func TestTransactionWithoutACoordinator(t *testing.T) {
+	n := newDataNode(t, 1)
+	c := n.dial()
+	var txn record.Builder
+	txn.SetTransactional()
+	txn.SetProducer(7, 0, 0)
+	txn.Add(1, nil, []byte("a"))
+	req := produceReq(1, 100, 0, txn.Build())
+	req.TransactionID = kmsg.StringPtr("id")
+	p := call[*kmsg.ProduceResponse](t, c, req, 9).Topics[0].Partitions[0]
+	if p.ErrorCode != kerr.NotEnoughReplicas.Code || p.LogStartOffset != -1 {
+		t.Fatalf("%+v", p)
+	}
+	req = produceReq(1, 100, 0, oneBatch("not of the transaction"))
+	req.TransactionID = kmsg.StringPtr("id")
+	if p := call[*kmsg.ProduceResponse](t, c, req, 9).Topics[0].Partitions[0]; p.ErrorCode != 0 || p.BaseOffset != 0 {
+		t.Fatalf("%+v", p)
+	}
+}
+
 func TestAcksZeroErrorClosesTheConnection(t *testing.T) {
 	n := newDataNode(t, 1)
 	c := n.dial()

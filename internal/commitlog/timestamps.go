@@ -156,8 +156,8 @@ func (l *Log) findMaxTimestamp(limit model.Offset) (
 			largest, from = at, o
 		}
 	}
-	if largest < 0 {
-		return 0, -1, model.NoLeaderEpoch, false, nil
+	if largest < 0 { // no record has a time: the first of those counts, as in Kafka
+		return l.findTimestamp(record.NoTimestamp, limit)
 	}
 	return l.firstAtOrAfter(largest, from, limit)
 }

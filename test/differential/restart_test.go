@@ -2,8 +2,6 @@ package differential
 
 import (
 	"fmt"
-	"regexp"
-	"strconv"
 	"time"
 
 	"tidemark/test/cluster"
@@ -55,7 +53,7 @@ func (r *runner) restart(clean bool) {
 			}
 			t.starts[i], t.ends[i] = start, end
 			k, o := r.contents(r.kafka, t, int32(i)), r.contents(r.ours, t, int32(i))
-			t.forgot = t.forgot || r.idle(k)
+			t.forgot = t.forgot || r.idle(t, int32(i))
 			if k != o {
 				r.Errorf("%s-%d after a restart (clean: %t): Apache Kafka has %s, Tidemark %s", t.name, i, clean, k, o)
 			}
@@ -64,13 +62,13 @@ func (r *runner) restart(clean bool) {
 	r.Logf("restart after %d requests (clean: %t): %v", r.g.step, clean, time.Since(begun).Round(time.Millisecond))
 }
 
-var produced = regexp.MustCompile(`times=-?\d+-(-?\d+) producer=\d`)
-
-// idle reports whether a log holds a producer's batch with a timestamp of more
-// than a day ago: as old as its producer may become (producer.id.expiration.ms).
-func (r *runner) idle(contents string) bool {
-	for _, m := range produced.FindAllStringSubmatch(contents, -1) {
-		if ms, err := strconv.ParseInt(m[1], 10, 64); err == nil && ms < r.g.now-24*hour {
+// idle reports whether we know a producer whose last batch has a timestamp of
+// more than a day ago: as old as a producer may become
+// (producer.id.expiration.ms), so that Kafka drops it when it starts.
+func (r *runner) idle(t *topic, partition int32) bool {
+	r.Helper()
+	for _, p := range r.active(r.ours, t.name, partition) {
+		if p.LastTimestamp < r.g.now-24*hour {
 			return true
 		}
 	}

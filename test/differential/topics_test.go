@@ -194,14 +194,21 @@ func (r *runner) bounds(p *peer, t *topic, partition int32) (start, end int64) {
 // producers describes what a peer knows of the producers of a partition.
 func (r *runner) producers(p *peer, name string, partition int32) string {
 	r.Helper()
+	out := ""
+	for _, a := range r.active(p, name, partition) {
+		out += fmt.Sprintf("%d/%d last sequence %d at %d; ", a.ProducerID, a.ProducerEpoch, a.LastSequence, a.LastTimestamp)
+	}
+	return out
+}
+
+// active lists the producers that a peer knows in a partition.
+func (r *runner) active(p *peer, name string, partition int32) (out []kmsg.DescribeProducersResponseTopicPartitionActiveProducer) {
+	r.Helper()
 	req := kmsg.NewPtrDescribeProducersRequest()
 	req.Topics = []kmsg.DescribeProducersRequestTopic{{Topic: name, Partitions: []int32{partition}}}
-	out := ""
 	for _, t := range must[*kmsg.DescribeProducersResponse](r, p, req).Topics {
 		for _, part := range t.Partitions {
-			for _, a := range part.ActiveProducers {
-				out += fmt.Sprintf("%d/%d last sequence %d; ", a.ProducerID, a.ProducerEpoch, a.LastSequence)
-			}
+			out = append(out, part.ActiveProducers...)
 		}
 	}
 	return out
