@@ -4,6 +4,8 @@ import (
 	"math"
 	"math/rand/v2"
 
+	"tidemark/internal/record"
+
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -163,7 +165,7 @@ func (g *trace) produce() kmsg.Request {
 		r.TimeoutMillis = int32(g.pick(0, -1))
 	}
 	if r.Version >= 3 && g.chance(3) {
-		id := "transaction" // its batches aren't transactional, but for the odd one
+		id := "transaction" // of which no coordinator knows
 		r.TransactionID = &id
 	}
 	n := 1
@@ -186,6 +188,9 @@ func (g *trace) produce() kmsg.Request {
 			p.Partition = g.partition(t)
 			g.target = string(t.symbol[:]) + string(rune(p.Partition))
 			p.Records = g.records(t)
+			if r.TransactionID != nil && g.chance(30) {
+				g.transactional(p.Records)
+			}
 			rt.Partitions = append(rt.Partitions, p)
 		}
 		r.Topics = append(r.Topics, rt)
@@ -235,6 +240,15 @@ func (g *trace) epochEnds() kmsg.Request {
 		r.Topics = append(r.Topics, et)
 	}
 	return r
+}
+
+// transactional makes a whole batch one of a transaction.
+func (g *trace) transactional(p []byte) {
+	if b, _, err := record.Next(p); err == nil {
+		put16(b, atAttributes, b.Attributes()|0x10)
+		b.UpdateCRC()
+		g.spoiled = true
+	}
 }
 
 func (g *trace) describeProducers() kmsg.Request {
