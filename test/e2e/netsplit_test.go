@@ -67,7 +67,10 @@ var splits = []struct {
 		for _, f := range s.followers {
 			s.h.Cut(f.ID, s.leader.ID)
 		}
-		s.moved()
+		// It may still tell the controller that nobody follows, and be fenced after
+		// that: then it was alone in the ISR, and nobody else may lead.
+		s.sees(s.followers[0], func(p cluster.PartitionState) bool { return p.Leader != s.leader.ID })
+		s.h.Heal()
 	}},
 	{"one way from a follower to its leader", true, func(s *netsplit) {
 		s.h.Cut(s.followers[0].ID, s.leader.ID)
