@@ -227,6 +227,8 @@ func (c *cluster) run(t *testing.T, d *datadriven.TestData) { // flat switch
 		var n int
 		d.MaybeScanArgs(t, "retransmits", &n)
 		c.links[node().id] = Link{Known: true, Open: d.HasArg("open"), Retransmits: n}
+	case "replicas": // replicas ids=(1,2): what the next leadership finds
+		c.replicas = scanIDs(t, d, "ids")
 	case "assignment": // assignment [dead=(3)] [removing=(3)]
 		a := Assignment{Replicas: c.replicas, ISR: c.isr, PartitionEpoch: c.pe, Dead: scanIDs(t, d, "dead"), Removing: scanIDs(t, d, "removing")}
 		c.perform(c.leader.Update(a, c.now))

@@ -145,6 +145,7 @@ func NewLeader(o LeaderOptions, now time.Time) (*Leader, Effects) {
 		l.proposals = o.Previous.proposals
 		l.marks = o.Previous.marks
 	}
+	gone := l.gone(o.Assignment, now)
 	l.assign(o.Assignment.Replicas)
 	l.removing, l.dead = o.Assignment.Removing, o.Assignment.Dead
 	l.setISR(Committed{ISR: slices.Clone(o.Assignment.ISR)})
@@ -157,7 +158,9 @@ func NewLeader(o LeaderOptions, now time.Time) (*Leader, Effects) {
 			f.lastCaughtUp = now
 		}
 	}
-	return l, l.advance(now)
+	eff := l.advance(now)
+	eff.Evidence = append(gone, eff.Evidence...)
+	return l, eff
 }
 
 // assign sets the replicas and keeps the books of those that stay.
