@@ -293,6 +293,8 @@ func allAtOnce(k *causes) {
 		k.back("orders", id)
 	}
 	k.back("moves", healthy)
+	k.move("moves", 1)
+	k.inJournal("ADMIN_REMOVED")
 	k.back("crowd", crowded)
 }
 
