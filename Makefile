@@ -59,7 +59,7 @@ bench: build
 	$(GO) run ./bench/run -systems tidemark,ceiling -rounds 3 -seconds 4 -json bin/bench.json $(BENCH)
 
 bench-micro:
-	$(GO) test ./internal/... -run XXX -bench . -benchmem
+	$(GO) test ./internal/... -run 'Costs|CallsPerRequest|Alloc' -bench . -benchmem
 
 bench-kafka: build
 	$(GO) run ./bench/run -systems tidemark,kafka,ceiling -rounds 3 -heat 60 -warmup 5 -seconds 8 -json bin/bench.json $(BENCH)

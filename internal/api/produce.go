@@ -3,6 +3,8 @@ package api
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"tidemark/internal/metadata"
@@ -64,14 +66,17 @@ func (a *produceAPI) handle(c *Call) {
 		c.Close(err)
 		return
 	}
-	op := &produced{a: a, req: c.Req}
+	op := spentProduces.Get().(*produced)
+	op.a, op.req = a, c.Req
 	op.hints = hints{img: a.Partitions.Image(), listener: c.Listener}
 	op.appendAll(c, d, req)
 	switch {
 	case req.Acks == 0 && op.fail != nil:
 		c.Close(fmt.Errorf("produce with acks=0: %w", op.fail))
+		op.spent()
 	case req.Acks == 0:
 		c.NoReply()
+		op.spent()
 	case req.Acks == 1 || len(op.waits) == 0:
 		op.reply()
 	default:
@@ -80,17 +85,43 @@ func (a *produceAPI) handle(c *Call) {
 	}
 }
 
+// spentProduces keeps the memory of answered requests.
+var spentProduces = sync.Pool{New: func() any { return new(produced) }}
+
+// produceKeep is the most partitions of one topic, and topics, whose memory is kept.
+const produceKeep = 64
+
+// spent gives the memory back; nobody uses op any more.
+func (op *produced) spent() {
+	topics := op.resp.Topics
+	if len(topics) > produceKeep {
+		return
+	}
+	for i := range topics {
+		if cap(topics[i].Partitions) > produceKeep {
+			topics[i].Partitions = nil
+		}
+		clear(topics[i].Partitions)
+	}
+	clear(op.waits)
+	*op = produced{waits: op.waits[:0]}
+	op.resp.Topics = topics[:0]
+	spentProduces.Put(op)
+}
+
+// sized returns s with n elements, whatever they hold.
+func sized[T any](s []T, n int) []T { return slices.Grow(s[:0], n)[:n] }
+
 func (op *produced) appendAll(c *Call, d *drain, req *wire.ProduceRequest) {
 	clientID := ""
 	if c.Header.ClientID != nil {
 		clientID = *c.Header.ClientID
 	}
-	op.resp.Topics = make([]wire.ProduceTopicResult, len(req.Topics))
+	op.resp.Topics = sized(op.resp.Topics, len(req.Topics))
 	for i := range req.Topics {
 		t := &req.Topics[i]
 		res := &op.resp.Topics[i]
-		res.ID = t.ID
-		res.Partitions = make([]wire.ProducePartitionResult, len(t.Partitions))
+		*res = wire.ProduceTopicResult{ID: t.ID, Partitions: sized(res.Partitions, len(t.Partitions))}
 		if c.Header.Version < 13 {
 			if known := op.hints.img.Topics.ByName[string(t.Name)]; known != nil {
 				res.Name = known.Name // no copy of the name in the usual case
@@ -280,4 +311,5 @@ func (op *produced) reply() {
 	if cap(*b) <= replyKeep {
 		scratch.Put(b)
 	}
+	op.spent()
 }
