@@ -92,6 +92,14 @@ func (b *Broker) Suspect(p *partition.Partition, off model.Offset, why string) {
 	b.repairs.wake()
 }
 
+// mistrust queues a check of a segment of a replica that is being loaded.
+func (r *repairs) mistrust(h *hosted, at model.Offset) {
+	r.mu.Lock()
+	r.mu.suspects[h] = suspicion{at, "recovery"}
+	r.mu.Unlock()
+	r.wake()
+}
+
 func (r *repairs) wake() {
 	select {
 	case r.kick <- struct{}{}:

@@ -264,3 +264,50 @@ func TestCutWithoutLostAndFound(t *testing.T) {
 		}
 	})
 }
+
+// A bit of the newest segment flips below the recovery point, and then the node
+// loses its power. What recovery has to cut off was on disk and may be committed,
+// though the high watermark that was written down doesn't say so: the replica
+// doesn't lead, and the bytes are kept.
+func TestRecoveryBelowTheRecoveryPointOwes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fs := vfs.NewMem()
+		records := append(cluster(), topic("a"), part("a", 0, 1, 1, 2))
+		n := start(t, fs, 1, nil)
+		n.apply(t, true, records...)
+		n.produce(t, tpOf("a", 0), 20)
+		p := n.at(t, "a", 0)
+		if err := p.Log().Flush(20); err != nil {
+			t.Fatal(err)
+		}
+		n.Checkpoint()
+		if p.HighWatermark() != 0 {
+			t.Fatalf("high watermark %d", p.HighWatermark())
+		}
+		rot(t, n, p, 0, p.Log().Size()/2)
+		after := fs.CrashClone(100, 1)
+		n.Broker.Close(false, 0)
+
+		store, err := lostfound.Open(after, "state/lost-found", 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n = start(t, after, 1, func(c *Config) { c.LostFound = store })
+		defer func() { n.Broker.Close(false, 0) }()
+		n.apply(t, true, records...)
+		if owed, ok := n.Owed(tpOf("a", 0)); !ok || owed != 20 {
+			t.Errorf("owes %d %t, want 20", owed, ok)
+		}
+		if role := n.role(t, tpOf("a", 0)); role == "leader" {
+			t.Error("it leads without the records")
+		}
+		items, err := lostfound.List(after, "state/lost-found")
+		if err != nil || len(items) != 1 {
+			t.Fatalf("kept %v (%v)", items, err)
+		}
+		end := n.at(t, "a", 0).LogEnd()
+		if i := items[0]; i.Cut != end || end == 0 || end >= 20 || i.Bytes == 0 || !i.Whole || i.Reason != keptByRecovery {
+			t.Errorf("kept %+v, the log ends at %d", i, end)
+		}
+	})
+}

@@ -280,6 +280,7 @@ func (b *Broker) openReplica(d *logDir, tp model.TopicPartition, id model.TopicI
 			RecoveryPoint: d.recoveryPoints[tp], Cleaned: d.cleanOffsets[tp], Clean: d.clean, Now: b.cfg.Now, Log: b.cfg.Log,
 			OnReadError: func(err error) { b.failDir(d, err) }, OnSegmentRecovered: r.progress,
 			RestartBytes: b.cfg.RestartBytes, OnDirty: func() { d.flushes.mark(opened.Load()) },
+			Removing: func(r commitlog.Removal) { b.recovering(tp, id, promised, r) },
 		},
 		HighWatermark: promised, Now: b.cfg.Now, Brokers: b, Sender: b, Storage: b, Keeper: b, Space: d.space, Quota: b.leaderQuota,
 		Acks: b.cfg.Acks, Journal: b.cfg.Events, Logger: b.cfg.Log,
@@ -290,6 +291,11 @@ func (b *Broker) openReplica(d *logDir, tp model.TopicPartition, id model.TopicI
 	opened.Store(p)
 	h := &hosted{p: p, dir: d, unsafe: c.unclean, leads: model.NoLeaderEpoch}
 	h.owed.Store(int64(model.NoOffset))
+	found := p.Log().Findings()
+	for _, at := range found.Suspects {
+		b.repairs.mistrust(h, at)
+	}
+	promised = max(promised, found.Owed) // what was on disk may have been committed
 	if end := p.LogEnd(); end < promised {
 		b.lost(h, promised, end, mp)
 	}

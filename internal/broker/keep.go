@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"tidemark/internal/commitlog"
 	"tidemark/internal/journal"
 	"tidemark/internal/lostfound"
 	"tidemark/internal/model"
@@ -85,3 +86,28 @@ func whyKept(p *partition.Partition, off, hw model.Offset, why replica.Reason) s
 	}
 	return fmt.Sprintf("the leader's log has other records from %d on; high watermark %d", off, hw)
 }
+
+// recovering keeps what the recovery of a log cuts off.
+func (b *Broker) recovering(tp model.TopicPartition, id model.TopicID, hw model.Offset, r commitlog.Removal) {
+	store := b.cfg.LostFound
+	if store == nil || store.Limit() == 0 {
+		return
+	}
+	limit := min(store.Limit(), r.Bytes)
+	i := lostfound.Item{
+		At: b.cfg.Now(), Topic: tp.Topic, Partition: tp.Partition, TopicID: id, From: r.At, To: r.At, Cut: r.At,
+		HighWatermark: hw, Reason: keptByRecovery, Whole: limit == r.Bytes,
+		Why: fmt.Sprintf("cut off when the log was opened, %d bytes that need not be batches: %v", r.Bytes, r.Why),
+	}
+	i, err := store.Keep(i, limit, func(w io.Writer, _ *lostfound.Item) error { return r.Copy(w, limit) })
+	if err != nil {
+		b.cfg.Log.Warn("what recovery cuts could not be kept", "partition", tp.String(), "offset", int64(r.At), "error", err)
+		return
+	}
+	e := b.event(journal.Note, tp, "kept-in-lost-found", i.ID)
+	e.Offset, e.LogEnd = r.At, r.At
+	b.cfg.Events.Emit(e)
+}
+
+// keptByRecovery is the reason of what recovery has cut.
+const keptByRecovery = "recovery"

@@ -116,6 +116,8 @@ type Options struct {
 	// with the log's lock held, at a roll (before the append that caused it)
 	// and at a clean close. Nil, or a nil result, writes none.
 	ProducerSnapshot func() []byte
+	// Removing is told what recovery is about to cut; may be nil.
+	Removing func(Removal)
 	// OnDirty is called, with the log's lock held, when RestartBytes were appended
 	// to the active segment since the last restart point: call RestartPoint some
 	// time. 0 or nil: never.

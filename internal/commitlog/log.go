@@ -28,6 +28,7 @@ type Log struct {
 	closed     atomic.Bool
 	done       chan struct{} // closed when Close or Delete begins: compaction ends
 	ending     sync.Once
+	found      Findings // of Open
 
 	// In the order in which they are taken, mu last.
 	compactMu sync.Mutex // one compaction at a time, none during Close

@@ -20,7 +20,7 @@ import (
 // ends below Options.LogStart is emptied and begins there.
 func Open(o Options) (*Log, error) {
 	o = o.withDefaults()
-	l := &Log{o: o, done: make(chan struct{})}
+	l := &Log{o: o, done: make(chan struct{}), found: Findings{Owed: model.NoOffset}}
 	l.fs, l.files, l.readFailed = o.FS, o.Files, o.OnReadError
 	l.dir.Store(&o.Dir)
 	l.UpdateConfig(o.Config)
@@ -205,8 +205,9 @@ func (ld *loader) checkIndex(s *segment, upper model.Offset) error {
 	if err != nil {
 		return err
 	}
-	if res.bad != nil {
-		return fmt.Errorf("below the recovery point %d: %w", ld.point, res.bad)
+	if res.bad != nil { // the caller looks after it; what is in front of it can be found
+		ld.o.Log.Warn("damaged below the recovery point", "dir", ld.Dir(), "offset", res.end, "segment", s.base, "error", res.bad)
+		ld.found.Suspects = append(ld.found.Suspects, s.base)
 	}
 	if err := s.seal(); err != nil {
 		return ioError(err)

@@ -2,6 +2,7 @@ package commitlog
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"slices"
@@ -33,6 +34,7 @@ func (ld *loader) recover(first int) (model.Offset, error) {
 		// Kafka's cleaner, which keeps no batch at the end of a segment, has left.
 		if i > first && s.base > end && s.base-end <= math.MaxInt32 && s.base > ld.o.Cleaned {
 			ld.o.Log.Warn("records are missing before a segment", "dir", ld.Dir(), "offset", end, "segment", s.base)
+			ld.losing(i, 0, end, errHole)
 			if err := ld.dropFrom(i); err != nil {
 				return 0, err
 			}
@@ -84,6 +86,7 @@ func (ld *loader) cutBad(i int, res scanned) error {
 	s := ld.segs[i]
 	ld.o.Log.Warn("log is cut", "dir", ld.Dir(), "offset", res.end, "segment", s.base, "position", res.pos,
 		"bytes", s.size()-res.pos, "segments", len(ld.segs)-i-1, "error", res.bad)
+	ld.losing(i, res.pos, res.end, res.bad)
 	if err := ld.dropFrom(i + 1); err != nil {
 		return err
 	}
@@ -120,6 +123,8 @@ type scanned struct {
 	end model.Offset // after the last good batch
 	bad error        // why the scan stopped; nil at the end of the file
 }
+
+var errHole = fmt.Errorf("records are missing before a segment: %w", ErrCorrupt)
 
 var errOverlap = errors.New("batch reaches into the next segment")
 
