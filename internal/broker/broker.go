@@ -230,6 +230,7 @@ func (b *Broker) Start() {
 		b.tasks.Go(func() { b.janitor(d) })
 		b.tasks.Go(func() { b.flushTimer(d) })
 		b.tasks.Go(func() { b.recordPoints(d) })
+		b.tasks.Go(func() { b.undertake(d) })
 		for range flushWorkers {
 			b.tasks.Go(func() { b.flusher(d) })
 		}

@@ -121,7 +121,7 @@ func TestDeletionComesBeforeCreation(t *testing.T) {
 		want(t, "directories", n.dirs2(t, "d1"), "a-0 a-0.*-delete")
 		pass(59 * time.Second)
 		want(t, "before the delay", n.dirs2(t, "d1"), "a-0 a-0.*-delete")
-		pass(20 * time.Second)
+		pass(2 * time.Second)
 		want(t, "after the delay", n.dirs2(t, "d1"), "a-0")
 		// Moved away by a reassignment: the replica goes, the topic stays.
 		n.apply(t, false, &metadata.PartitionChangeRecord{TopicID: again, PartitionID: 0, Replicas: []model.BrokerID{2},

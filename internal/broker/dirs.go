@@ -53,7 +53,7 @@ type logDir struct {
 // directory that somebody else uses is an error; one that fails is offline.
 func openDir(fsys vfs.FS, d Dir) (*logDir, error) {
 	ld := &logDir{Dir: d, fs: fsys, lastEpoch: model.NoBrokerEpoch,
-		flushes: newFlushQueue(), retime: make(chan struct{}, 1), moved: make(chan struct{}, 1)}
+		flushes: newFlushQueue(), retime: make(chan struct{}, 1), moved: make(chan struct{}, 1), doomed: doomed{added: make(chan struct{}, 1)}}
 	err := makeDir(fsys, d.Path)
 	if err == nil {
 		ld.lock, err = fsys.Lock(path.Join(d.Path, commitlog.LockName))

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"iter"
+	"math"
 	"sync"
 	"time"
 
@@ -19,7 +20,8 @@ const (
 // doomed are directories that will be removed.
 type doomed struct {
 	sync.Mutex
-	list []doomedDir
+	list  []doomedDir
+	added chan struct{} // holds at most one
 }
 
 type doomedDir struct {
@@ -31,6 +33,21 @@ func (d *doomed) add(path string, due time.Time) {
 	d.Lock()
 	defer d.Unlock()
 	d.list = append(d.list, doomedDir{path, due})
+	select {
+	case d.added <- struct{}{}:
+	default:
+	}
+}
+
+// wait is how long nothing is due.
+func (d *doomed) wait(now time.Time) time.Duration {
+	d.Lock()
+	defer d.Unlock()
+	left := time.Duration(math.MaxInt64)
+	for _, x := range d.list {
+		left = min(left, max(x.due.Sub(now), 0))
+	}
+	return left
 }
 
 func (d *doomed) due(now time.Time) (out []doomedDir) {
@@ -146,17 +163,32 @@ func (b *Broker) retain(d *logDir) {
 	}
 }
 
-// removeFiles removes segments and replicas whose delay is over.
-func (b *Broker) removeFiles(d *logDir) {
-	now := b.cfg.Now()
-	for _, x := range d.doomed.due(now) {
-		if d.offline.Load() {
+// undertake removes the directories of deleted replicas when their delay is over.
+func (b *Broker) undertake(d *logDir) {
+	for {
+		t := time.NewTimer(d.doomed.wait(b.cfg.Now()))
+		select {
+		case <-b.ctx.Done():
+			t.Stop()
 			return
+		case <-d.doomed.added:
+			t.Stop()
+		case <-t.C:
 		}
-		if err := d.fs.RemoveAll(x.path); err != nil {
-			b.failDir(d, err)
+		for _, x := range d.doomed.due(b.cfg.Now()) {
+			if d.offline.Load() {
+				return
+			}
+			if err := d.fs.RemoveAll(x.path); err != nil {
+				b.failDir(d, err)
+			}
 		}
 	}
+}
+
+// removeFiles removes segments whose delay is over.
+func (b *Broker) removeFiles(d *logDir) {
+	now := b.cfg.Now()
 	for h := range b.in(d) {
 		if _, err := h.p.Log().RemoveDeleted(now); err != nil {
 			b.cfg.Log.Warn("removing old segments failed", "partition", h.p.TP().String(), "error", err)
