@@ -214,6 +214,10 @@ func (r *repairs) treat(h *hosted) {
 	case mp.Leader == b.cfg.Self && !others, img.MetadataVersion() < levelDirs:
 		r.tell(h, mp, "only-in-sync-replica", "the damaged records stay refused, the others are served; nothing is cut")
 		r.unreport(h, mp)
+	case mp.Leader < 0 && h.lost.Load() && !h.isOwing() && !others && slices.Contains(mp.ISR, b.cfg.Self):
+		// The others left the ISR while the report was on its way.
+		r.tell(h, mp, "last-in-isr", "nobody else may lead: the controller is told where the replica is")
+		r.unreport(h, mp)
 	case mp.Leader < 0:
 		r.tell(h, mp, "no-leader", "there is nobody to fetch from")
 	case b.counted(mp):

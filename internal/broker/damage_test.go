@@ -150,6 +150,32 @@ func TestDamagedLeaderHandsOver(t *testing.T) {
 	})
 }
 
+// A damaged leader reports itself just as the last other member of the ISR goes:
+// the controller takes the leadership away, and there is nobody to give it to.
+// The report is taken back, so that it may be elected again.
+func TestDamagedLeaderTakesItsReportBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, _, p, _ := damaged(t, 1)
+		defer closeBoth(n)
+		if s := n[1].take(); !strings.Contains(s, "assign 0 to 2") {
+			t.Fatal(s)
+		}
+		none := model.NoBroker
+		n[1].apply(t, false, &metadata.PartitionChangeRecord{TopicID: topicID("a"), Leader: &none,
+			ISR: []model.BrokerID{1}, Dirs: []model.DirectoryID{model.LostDir, dirID(1)}})
+		pass(3 * time.Second)
+		if s := n[1].take(); !strings.Contains(s, "assign 0 to 1") {
+			t.Fatalf("the directory wasn't reported again: %s", s)
+		}
+		n[1].apply(t, false, &metadata.PartitionChangeRecord{TopicID: topicID("a"), Leader: ptr(model.BrokerID(1)),
+			Dirs: []model.DirectoryID{dirID(1), dirID(1)}})
+		pass(3 * time.Second)
+		if s := n[1].take(); strings.Contains(s, "assign") || n[1].role(t, tpOf("a", 0)) != "leader" || p[1].LogEnd() != 30 {
+			t.Errorf("%s, role %s, log end %d", s, n[1].role(t, tpOf("a", 0)), p[1].LogEnd())
+		}
+	})
+}
+
 // The only in-sync replica cuts nothing: it refuses what is damaged, says so,
 // and once somebody else is in the ISR it hands over.
 func TestDamagedLastReplicaStays(t *testing.T) {

@@ -292,8 +292,8 @@ func (b *Broker) openReplica(d *logDir, tp model.TopicPartition, id model.TopicI
 	h := &hosted{p: p, dir: d, unsafe: c.unclean, leads: model.NoLeaderEpoch}
 	h.owed.Store(int64(model.NoOffset))
 	found := p.Log().Findings()
-	for _, at := range found.Suspects {
-		b.repairs.mistrust(h, at)
+	if len(found.Suspects) > 0 { // the lowest: a repair fetches all behind it, too
+		b.repairs.mistrust(h, found.Suspects[0])
 	}
 	promised = max(promised, found.Owed) // what was on disk may have been committed
 	if end := p.LogEnd(); end < promised {
