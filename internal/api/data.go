@@ -183,7 +183,7 @@ var (
 	errNoTxnID       = kerr.TransactionalIDAuthorizationFailed
 	// errNoTxnCoordinator: nobody can tell whether the transaction exists, nor
 	// would anybody ever end it.
-	errNoTxnCoordinator = kerr.NotEnoughReplicas
+	errNoTxnCoordinator = fmt.Errorf("no coordinator of transactions: %w", kerr.NotEnoughReplicas)
 	errNoLeaderYet      = kerr.LeaderNotAvailable
 	errUnknownVersion   = kerr.UnsupportedVersion
 	errBadRequest       = kerr.InvalidRequest

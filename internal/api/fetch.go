@@ -118,9 +118,8 @@ func (op *fetchOp) open(req *wire.FetchRequest, c *Call, d *drain) error {
 			s = op.a.taken(s, req.Replica, d)
 		}
 		op.s, op.cached, op.watching = s, true, true
-		if op.name(req); len(s.All()) == 0 { // an emptied session ends
-			op.cached = false
-			op.a.Sessions.Remove(s.ID)
+		if op.name(req); len(s.All()) == 0 {
+			op.emptied(req, byID, c.Now)
 		}
 		return nil
 	}
@@ -137,6 +136,17 @@ func (op *fetchOp) open(req *wire.FetchRequest, c *Call, d *drain) error {
 		op.a.end(evicted, d)
 	}
 	return nil
+}
+
+// emptied ends a session that has nothing left. What the request names it gets,
+// once, even if it forgets it at the same time: as in Kafka.
+func (op *fetchOp) emptied(req *wire.FetchRequest, byID bool, now time.Time) {
+	op.a.Sessions.Remove(op.s.ID)
+	op.s.Close() // nothing is parked
+	op.s.Serve.Unlock()
+	op.s, op.full, op.cached, op.watching = session.New(req.Replica, byID, now), true, false, false
+	op.s.Serve.Lock()
+	op.name(req)
 }
 
 // taken makes the session that of another replica: Kafka takes each request's.

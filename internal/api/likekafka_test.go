@@ -28,6 +28,12 @@ func TestAnEmptiedSessionEnds(t *testing.T) {
 	if r := call[*kmsg.FetchResponse](t, c, fetchReq(-1, s.SessionID, 2), 13); r.ErrorCode != kerr.FetchSessionIDNotFound.Code {
 		t.Fatalf("after that: %+v", r)
 	}
+	s = call[*kmsg.FetchResponse](t, c, fetchReq(-1, 0, 0, 0), 13)
+	req = fetchReq(-1, s.SessionID, 1, 0) // named and forgotten: answered once
+	req.ForgottenTopics = []kmsg.FetchRequestForgottenTopic{{TopicID: ordersID, Partitions: []int32{0}}}
+	if r := call[*kmsg.FetchResponse](t, c, req, 13); r.ErrorCode != 0 || r.SessionID != 0 || len(r.Topics) != 1 {
+		t.Fatalf("named and forgotten: %+v", r)
+	}
 }
 
 // TestASessionIsOfWhoAsks: the replica of each request counts, as in Kafka.

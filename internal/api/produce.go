@@ -198,10 +198,10 @@ func (op *produced) appendOne(version, acks int16, in partIn) (
 // refusedUnseen tells why a partition is refused whatever the records are.
 func refusedUnseen(t *metadata.Topic, acks int16, in partIn) error {
 	switch {
-	case acks < -1 || acks > 1:
-		return errBadAcks
 	case in.txnID && record.ClaimsTransaction(in.records) && record.Batch(in.records).ProducerID() >= 0:
 		return errNoTxnCoordinator
+	case acks < -1 || acks > 1:
+		return errBadAcks
 	case isInternal(t.Name) && in.clientID != adminClientID:
 		return errInternalTopic
 	}
@@ -218,6 +218,8 @@ func (op *produced) failed(out *wire.ProducePartitionResult, t *metadata.Topic, 
 	out.BaseOffset, out.LogAppendTime = model.NoOffset, -1
 	var invalid *record.InvalidError
 	switch {
+	case err == errNoTxnCoordinator:
+		out.Message, out.LogStart = err.Error(), model.NoOffset
 	case errors.As(err, &invalid):
 		if out.Message = invalid.Reason; invalid.Framing {
 			out.LogStart = model.NoOffset

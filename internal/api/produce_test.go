@@ -136,7 +136,7 @@ func TestTransactionWithoutACoordinator(t *testing.T) {
 	req := produceReq(1, 100, 0, txn.Build())
 	req.TransactionID = kmsg.StringPtr("id")
 	p := call[*kmsg.ProduceResponse](t, c, req, 9).Topics[0].Partitions[0]
-	if p.ErrorCode != kerr.NotEnoughReplicas.Code || p.LogStartOffset != -1 {
+	if p.ErrorCode != kerr.NotEnoughReplicas.Code || p.LogStartOffset != -1 || p.ErrorMessage == nil {
 		t.Fatalf("%+v", p)
 	}
 	req = produceReq(1, 100, 0, oneBatch("not of the transaction"))

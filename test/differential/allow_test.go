@@ -75,7 +75,8 @@ var allowList = []allowance{
 	}},
 	{"a fetch of an earlier life of a fenced broker is NOT_LEADER_OR_FOLLOWER", func(s situation) bool {
 		r, ok := s.req.(*kmsg.FetchRequest)
-		return ok && r.Version >= 15 && r.ReplicaState.ID == second && r.ReplicaState.Epoch >= 0 && s.kafka == "0" && s.ours == notLeader
+		return ok && r.Version >= 15 && r.ReplicaState.ID == second && r.ReplicaState.Epoch >= 0 && s.ours == notLeader &&
+			(s.kafka == "0" || s.kafka == unknownServerError && negativeSize(r))
 	}},
 	{"an isolation level that doesn't exist reads uncommitted", func(s situation) bool {
 		switch r := s.req.(type) {
