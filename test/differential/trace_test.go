@@ -242,12 +242,16 @@ func (g *trace) epochEnds() kmsg.Request {
 	return r
 }
 
-// transactional makes a whole batch one of a transaction.
+// transactional makes a whole batch one of a transaction, of a producer of its
+// own: Kafka remembers the sequences of those that it couldn't verify.
 func (g *trace) transactional(p []byte) {
 	if b, _, err := record.Next(p); err == nil {
 		put16(b, atAttributes, b.Attributes()|0x10)
+		put64(b, atProducer, 5000)
+		put16(b, atPEpoch, 0)
+		put32(b, atSequence, 0)
 		b.UpdateCRC()
-		g.spoiled = true
+		g.spoiled, g.pending = true, nil
 	}
 }
 
