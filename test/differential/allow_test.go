@@ -26,6 +26,7 @@ const (
 	notLeader          = "6"
 	invalidRequest     = "42"
 	outOfOrder         = "45"
+	oldEpoch           = "47"
 	transactionalID    = "53"
 	unsupportedCodec   = "76"
 	invalidRecord      = "87"
@@ -140,7 +141,7 @@ var allowList = []allowance{
 		case s.api == "DescribeProducers":
 			return s.path == "Topics.Partitions.ActiveProducers"
 		}
-		return s.api == "Produce" && s.errorOf() && accepts(s.kafka) && refuses(s.ours, outOfOrder) ||
+		return s.api == "Produce" && s.errorOf() && accepts(s.kafka) && (refuses(s.ours, outOfOrder) || s.ours == oldEpoch) ||
 			s.api == "Produce" && s.code == 0 && (s.path == "Topics.Partitions.BaseOffset" || s.path == "Topics.Partitions.LogAppendTime")
 	}},
 	{"replica -3 reads as a consumer", func(s situation) bool {
