@@ -62,6 +62,7 @@ type broker struct {
 	purgatory   *purgatory.Purgatory
 	files       *commitlog.Files
 	isTouched   bool
+	flushed     map[part]model.Offset // when it died
 	lastEnds    map[part]model.Offset // log ends when it died
 }
 
@@ -69,6 +70,7 @@ func newBroker(w *World, id int) *broker {
 	b := &broker{
 		node: node{id: id, name: fmt.Sprintf("b%d", id)}, w: w, fs: vfs.NewMem(), dir: w.newID(),
 		previous: model.NoBrokerEpoch, purgatory: purgatory.New(1 << 20), lastEnds: map[part]model.Offset{},
+		flushed: map[part]model.Offset{},
 	}
 	b.observed.self, b.disk.w = id, w
 	b.skew = w.rng.Int64N(2*w.cfg.Skew+1) - w.cfg.Skew
@@ -129,6 +131,7 @@ func (b *broker) die(percent int) {
 	b.w.logf(&b.node, "dies, %d%% of what is unsynced survives", percent)
 	b.observed = *b.strict
 	for _, h := range b.hosted {
+		b.flushed[h.part] = h.p.Log().Flushed()
 		b.lastEnds[h.part] = h.p.Log().End()
 		if b.w.cfg.FlushOnAck && percent < 100 {
 			b.lastEnds[h.part] = max(h.p.Log().Flushed(), h.kept)
@@ -166,6 +169,7 @@ func (b *broker) closeCleanly() {
 	b.w.logf(&b.node, "stops cleanly")
 	b.checkpoint()
 	for _, h := range b.hosted {
+		b.flushed[h.part] = h.p.Log().Flushed()
 		b.lastEnds[h.part] = h.p.Log().End()
 		if b.trouble("close", h.p.Close(true)) {
 			return
@@ -192,6 +196,7 @@ func (b *broker) wipe() {
 	b.fs, b.dir = vfs.NewMem(), b.w.newID()
 	b.loader = nil
 	clear(b.lastEnds)
+	clear(b.flushed)
 }
 
 // checkpoint writes what Kafka's log directory checkpoints hold.

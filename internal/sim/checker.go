@@ -29,6 +29,7 @@ type checker struct {
 // leader's high watermark.
 type ledger struct {
 	part
+	lossy
 	batches []committed
 	hw      model.Offset // the highest ever exposed
 	start   model.Offset // deleted on purpose below
@@ -48,13 +49,16 @@ type committed struct {
 	base, next model.Offset
 	epoch      model.LeaderEpoch
 	sum        uint32 // of the bytes
+	id         model.ProducerID
+	seq        int32
 }
 
 type ack struct {
-	h    *hosted
-	seq  producerSeq
-	base model.Offset
-	next model.Offset
+	h     *hosted
+	epoch model.LeaderEpoch
+	seq   producerSeq
+	base  model.Offset
+	next  model.Offset
 }
 
 func newChecker(w *World) *checker {
@@ -92,6 +96,10 @@ func (c *checker) replica(h *hosted) {
 	if h.b.disk.failed != nil && !leads { // broken off in the middle, and offline
 		return
 	}
+	if l.excused(leads, epoch) {
+		h.lastEnd, h.lastHW, h.lastLead, h.verified = end, hw, model.NoLeaderEpoch, 0
+		return
+	}
 	if start > hw || hw > end || h.p.LastStable() > hw {
 		w.fail("%s %s: log start %d, last stable %d, high watermark %d, log end %d",
 			h.b.name, h.tp, start, h.p.LastStable(), hw, end)
@@ -100,6 +108,7 @@ func (c *checker) replica(h *hosted) {
 	if leads && h.lastLead == epoch && hw < h.lastHW {
 		w.fail("MonotonicHighWatermark: %s %s: from %d to %d in epoch %d", h.b.name, h.tp, h.lastHW, hw, epoch)
 	}
+	raised := h.lastLead == epoch || !l.forked // not what a checkpoint said before a loss
 	h.lastLead = model.NoLeaderEpoch
 	if leads {
 		h.lastLead = epoch
@@ -110,12 +119,12 @@ func (c *checker) replica(h *hosted) {
 		if end < l.hw {
 			w.rare.hit(TruncatedBelowOldHW)
 			_, p, ok := w.quorum.image().PartitionByID(h.key())
-			if ok && !h.b.lossy && slices.Contains(p.ISR, model.BrokerID(h.b.id)) {
+			if ok && !h.b.lossy && !w.lossAllowed() && slices.Contains(p.ISR, model.BrokerID(h.b.id)) {
 				w.fail("CommittedNotTruncated: %s %s: member of the isr %v cut to %d, high watermark is %d",
 					h.b.name, h.tp, p.ISR, end, l.hw)
 			}
 		}
-		if end < h.verified && start < end {
+		if end < h.verified && start < end && !w.lossAllowed() {
 			w.fail("CommittedNotTruncated: %s %s: cut to %d, agreed with the ledger up to %d",
 				h.b.name, h.tp, end, h.verified)
 		}
@@ -129,7 +138,7 @@ func (c *checker) replica(h *hosted) {
 	if leads && hw > l.hw {
 		l.hw = hw
 		c.covered(h, l, epoch)
-		if hold, ok := h.p.Hold(); ok && hold.Reason == replica.ReasonUnderMinISR {
+		if hold, ok := h.p.Hold(); ok && raised && hold.Reason == replica.ReasonUnderMinISR {
 			w.fail("StrictMinISR: %s %s: high watermark rose to %d with too few in-sync replicas", h.b.name, h.tp, hw)
 		}
 	}
@@ -185,7 +194,7 @@ func sumOf(b record.Batch) uint32 { return crc32.ChecksumIEEE(b) }
 
 // see compares one batch with the ledger, or adds it.
 func (l *ledger) see(b record.Batch, mayAdd bool, c *checker) error {
-	got := committed{b.BaseOffset(), b.NextOffset(), b.LeaderEpoch(), sumOf(b)}
+	got := committed{b.BaseOffset(), b.NextOffset(), b.LeaderEpoch(), sumOf(b), b.ProducerID(), b.BaseSequence()}
 	if i := l.at(got.base); i < len(l.batches) {
 		if want := l.batches[i]; want != got {
 			return fmt.Errorf("batch %+v, committed before was %+v", got, want)
@@ -203,7 +212,7 @@ func (l *ledger) see(b record.Batch, mayAdd bool, c *checker) error {
 	}
 	l.batches = append(l.batches, got)
 	if id := b.ProducerID(); id != model.NoProducerID { // NoDuplicateNoGap
-		if want := l.seqs[id]; b.BaseSequence() != want {
+		if want := l.seqs[id]; b.BaseSequence() != want && !l.forked {
 			return fmt.Errorf("batch %+v of producer %d begins with sequence %d, want %d", got, id, b.BaseSequence(), want)
 		}
 		l.seqs[id] = b.LastSequence() + 1
@@ -226,6 +235,9 @@ func (c *checker) covered(h *hosted, l *ledger, epoch model.LeaderEpoch) {
 
 // holders checks that each of these replicas holds all that was committed.
 func (c *checker) holders(l *ledger, ids []model.BrokerID, what string) {
+	if c.w.lossAllowed() {
+		return
+	}
 	for _, id := range ids {
 		b := c.w.brokers[id-1]
 		end, known := b.endOf(l.part)
@@ -256,6 +268,9 @@ func (c *checker) becameLeader(h *hosted, epoch model.LeaderEpoch) {
 		c.w.fail("SingleLeaderPerEpoch: %s: %d and %d lead in epoch %d", h.tp, old, id, epoch)
 	}
 	l.leaders[epoch] = id
+	if c.survives(h, l, epoch) || l.excused(true, epoch) {
+		return
+	}
 	_, p, ok := c.w.quorum.image().PartitionByID(h.key())
 	if !ok || p.LeaderEpoch != epoch {
 		return
@@ -373,6 +388,7 @@ func (c *checker) change(tp part, o, n *metadata.Partition) {
 func (c *checker) elected(tp part, o, n *metadata.Partition) {
 	w := c.w
 	switch {
+	case c.uncleanly(tp, o, n):
 	case slices.Contains(o.ISR, n.Leader):
 	case n.Recovery != metadata.Recovering && slices.Contains(o.ELR, n.Leader):
 		w.rare.hit(ELRElected)
@@ -388,7 +404,7 @@ func (c *checker) elected(tp part, o, n *metadata.Partition) {
 func (c *checker) acked(h *hosted, batch []byte, a partition.Appended) {
 	b := record.Batch(batch)
 	c.acks = append(c.acks, ack{
-		h: h, seq: producerSeq{b.ProducerID(), b.BaseSequence()}, base: a.Base, next: a.Base + model.Offset(b.Count()),
+		h: h, epoch: a.Epoch, seq: producerSeq{b.ProducerID(), b.BaseSequence()}, base: a.Base, next: a.Base + model.Offset(b.Count()),
 	})
 }
 
@@ -397,6 +413,9 @@ func (c *checker) acked(h *hosted, batch []byte, a partition.Appended) {
 func (c *checker) settleAcks() {
 	for _, a := range c.acks {
 		l := c.ledger(a.h.part)
+		if l.excused(true, a.epoch) {
+			continue
+		}
 		if at, ok := l.where[a.seq]; !ok || at != a.base || l.hw < a.next {
 			c.w.fail("AckedRecordsSurvive: %s: batch %d of producer %d acknowledged at %d (high watermark %d), committed at %d, %v",
 				a.h.tp, a.seq.seq, a.seq.id, a.base, l.hw, at, ok)
@@ -447,6 +466,9 @@ func (c *checker) deleted(tp part, before model.Offset) {
 // consumed is FetchNeverAboveHW and repeatable read.
 func (c *checker) consumed(k *consumerClient, b record.Batch) {
 	l := c.ledger(k.part)
+	if l.forked { // it may still read from somebody who hasn't heard of it
+		return
+	}
 	if b.BaseOffset() > k.offset {
 		c.w.fail("consumer of %s: at %d, got a batch at %d", k.tp, k.offset, b.BaseOffset())
 		return

@@ -108,8 +108,10 @@ func (c *clients) ask(kind string, req any, done func(resp any, err error)) {
 }
 
 func (w *World) topicConfigs() []controller.ConfigEntry {
-	minISR := strconv.Itoa(w.cfg.MinISR)
-	return []controller.ConfigEntry{{Name: "min.insync.replicas", Value: &minISR}}
+	minISR, unclean := strconv.Itoa(w.cfg.MinISR), strconv.FormatBool(w.cfg.Unclean)
+	return []controller.ConfigEntry{
+		{Name: "min.insync.replicas", Value: &minISR}, {Name: "unclean.leader.election.enable", Value: &unclean},
+	}
 }
 
 // join lets producers and consumers use a new topic.
@@ -295,6 +297,9 @@ func (p *producerClient) answered(s *sending, err error, r produced) {
 // many batches at once as a leader remembers, over a restart, too.
 func (p *producerClient) outOfOrder(s *sending, err error, r produced) {
 	switch {
+	case p.w.check.ledger(p.part).forked: // what came before it is lost: a client gives up
+		p.queue, p.sent = nil, p.w.cfg.Batches
+		s.done = true
 	case p.queue[0] != s || r.late:
 		p.w.rare.hit(OutOfOrderRetried)
 	case p.w.check.isCommitted(p.part, p.pid, s.seq):
@@ -376,7 +381,7 @@ func (k *consumerClient) got(c *consumed) {
 		return
 	}
 	if c.latest != model.NoOffset {
-		if c.latest < k.latest {
+		if c.latest < k.latest && !k.w.check.ledger(k.part).forked {
 			k.w.fail("consumer of %s: latest offset went back from %d to %d", k.tp, k.latest, c.latest)
 		}
 		k.latest = c.latest

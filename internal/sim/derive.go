@@ -24,6 +24,9 @@ func (c *checker) derived(h *hosted, l *ledger) {
 	if err != nil {
 		c.w.fail("EpochsMatchLog: %s %s: %v", h.b.name, h.tp, err)
 	}
+	if l.forked {
+		return
+	}
 	states := map[model.ProducerID]producer.State{}
 	for _, s := range h.p.ProducerStates() {
 		states[s.ID] = s

@@ -112,7 +112,11 @@ func (n *nemesis) blackout() {
 	w := n.w
 	w.rare.hit(Blackout)
 	for _, b := range w.brokers {
-		b.die(b.survives())
+		percent := b.survives()
+		if w.cfg.PowerLoss {
+			percent = []int{0, 50}[w.rng.IntN(2)]
+		}
+		b.die(percent)
 		w.after(w.upTo(w.cfg.Session), nil, "restart", b.restart)
 	}
 }

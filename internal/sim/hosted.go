@@ -92,6 +92,7 @@ func (b *broker) open(tp model.TopicPartition, id model.TopicID) *hosted {
 	}
 	h := &hosted{b: b, part: part{tp, id}, p: p, leader: model.NoBroker, epoch: model.NoLeaderEpoch, lastLead: model.NoLeaderEpoch}
 	h.lastEnd, h.rebuilt = p.Log().End(), p.Log().End()
+	b.w.check.opened(h, b.flushed[h.part])
 	h.kept = min(b.lastEnds[h.part], h.lastEnd)
 	b.w.logf(&b.node, "opens %s [%d, %d) hw %d", tp, p.LogStart(), h.lastEnd, p.HighWatermark())
 	b.hosted = append(b.hosted, h)
@@ -199,6 +200,7 @@ func (b *broker) drop(h *hosted) {
 	b.trouble("delete", h.p.Log().Delete())
 	b.hosted = slices.DeleteFunc(b.hosted, func(x *hosted) bool { return x == h })
 	delete(b.lastEnds, h.part)
+	delete(b.flushed, h.part)
 	b.forget(h.tp)
 	b.checkpoint()
 }

@@ -49,6 +49,8 @@ const (
 	DuplicateSent
 	TopicMadeAgain
 	StrayRemoved
+	UncleanElected
+	CommittedLost
 	events
 )
 
@@ -60,7 +62,7 @@ var eventNames = [events]string{
 	"out-of-order-retried", "under-min-isr", "isr-shrunk", "isr-expanded", "zombie-leader", "leader-epoch-skipped",
 	"registration-refused-duplicate", "controlled-shutdown", "reassigned", "consumer-of-follower", "disk-failed",
 	"disk-failed-in-recovery", "disk-full-refused", "blackout", "clock-jumped", "elr-elected", "last-known-elected", "duplicate-sent", "topic-made-again",
-	"stray-removed",
+	"stray-removed", "unclean-elected", "committed-lost",
 }
 
 // Rare counts rare events.

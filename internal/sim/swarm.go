@@ -32,6 +32,9 @@ type Swarm struct {
 	WeakAcks           bool // one producer uses acks=1, one acks=0
 	DeleteRecords      bool
 
+	Unclean   bool // unclean.leader.election.enable
+	PowerLoss bool // a blackout takes what is unsynced, although nothing waits for a flush
+
 	ELR    bool  // eligible.leader.replicas.version is 1
 	Skew   int64 // of each clock, at most
 	Copies int   // percent of produce requests that are sent twice
@@ -63,6 +66,13 @@ func drawSwarm(r *rand.Rand) Swarm {
 	}
 	s.Heartbeat = s.Session / 4
 	s.ELR, s.Skew, s.Copies = half(), pick(0, 500*ms, 300*second), int(pick(0, 2, 10))
+	switch loss := r.IntN(8); {
+	case loss == 0:
+		s.Unclean = true
+	case loss == 1 && !s.FlushOnAck:
+		s.PowerLoss = true
+		s.Faults = append(s.Faults, "blackout")
+	}
 	for _, f := range allFaults {
 		if r.IntN(5) < 2 {
 			s.Faults = append(s.Faults, f)
@@ -72,7 +82,7 @@ func drawSwarm(r *rand.Rand) Swarm {
 }
 
 func (s Swarm) String() string {
-	return fmt.Sprintf("brokers=%d partitions=%d min.isr=%d segment=%d flush=%v elr=%v session=%dms lag=%dms slow=%d%% drop=%d/1000 faults=%v",
-		s.Brokers, s.Partitions, s.MinISR, s.SegmentBytes, s.FlushOnAck, s.ELR, s.Session/ms, s.LagMax/ms, s.SlowPercent,
+	return fmt.Sprintf("brokers=%d partitions=%d min.isr=%d segment=%d flush=%v elr=%v unclean=%v powerloss=%v session=%dms lag=%dms slow=%d%% drop=%d/1000 faults=%v",
+		s.Brokers, s.Partitions, s.MinISR, s.SegmentBytes, s.FlushOnAck, s.ELR, s.Unclean, s.PowerLoss, s.Session/ms, s.LagMax/ms, s.SlowPercent,
 		s.DropPerMille, s.Faults)
 }
