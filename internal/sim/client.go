@@ -300,7 +300,7 @@ func (p *producerClient) outOfOrder(s *sending, err error, r produced) {
 	case p.w.check.ledger(p.part).forked: // what came before it is lost: a client gives up
 		p.queue, p.sent = nil, p.w.cfg.Batches
 		s.done = true
-	case p.queue[0] != s || r.late:
+	case p.queue[0] != s || r.late || r.soon: // the answer may have been overtaken
 		p.w.rare.hit(OutOfOrderRetried)
 	case p.w.check.isCommitted(p.part, p.pid, s.seq):
 		at := p.w.check.ledger(p.part).where[producerSeq{p.pid, s.seq}]

@@ -9,6 +9,7 @@ import (
 	"tidemark/internal/partition"
 	"tidemark/internal/producer"
 	"tidemark/internal/purgatory"
+	"tidemark/internal/record"
 	"tidemark/internal/replica"
 	"tidemark/internal/session"
 )
@@ -179,6 +180,7 @@ type produced struct {
 	err  error
 	base model.Offset
 	late bool // by a leader that is not the leader any more
+	soon bool // what the producer sent before was not committed yet
 	have bool // the refused batch is in the leader's log
 	// rebuilt is where what the leader knows of producers at first hand begins.
 	rebuilt model.Offset
@@ -199,7 +201,8 @@ func (b *broker) produce(to part, batch []byte, acks int16, reply func(any)) {
 		_, m, ok := b.w.quorum.image().PartitionByID(to.key())
 		_, epoch := h.p.Leads()
 		have := errors.Is(err, producer.ErrOutOfOrderSequence) && b.w.check.inLog(h, batch)
-		reply(produced{err: err, base: a.Base, late: !ok || m.LeaderEpoch != epoch, have: have, rebuilt: h.rebuilt})
+		reply(produced{err: err, base: a.Base, late: !ok || m.LeaderEpoch != epoch, have: have, rebuilt: h.rebuilt,
+			soon: b.w.check.ledger(to).seqs[record.Batch(batch).ProducerID()] < record.Batch(batch).BaseSequence()})
 		b.flushLeader(h)
 		b.perform(h)
 		return
