@@ -23,7 +23,7 @@ func TestPageInABrowser(t *testing.T) {
 	c.Node(3).Kill()
 	cluster.WaitISR(t, c.Bootstrap(), "orders", 2, healed)
 	wantOnPage(t, c.Node(1), "Working, with less protection", "Broker 3 (rack c) is missing: fenced", "3 partitions have lost a replica",
-		"missing (fenced) since", "lost 3", "offline: fenced or shutting down")
+		"missing (fenced) since", "lost 3", "3 is offline: controller fenced")
 	c.Node(2).Kill()
 	wantOnPage(t, c.Node(1), "no active controller is known")
 }
