@@ -54,9 +54,11 @@ func TestTellsWhatItCannotAppend(t *testing.T) {
 		b := setup(1)
 		defer b.f.Close()
 		r := b.follow(tpn(0), "", "\x01\x01")
+		pass(time.Second) // before, the first records may or may not have been appended already
 		r.mu.Lock()
 		r.hard = errors.New("input/output error")
 		r.mu.Unlock()
+		b.leader.with(func() { b.leader.logs[tpn(0)].recs = append(b.leader.logs[tpn(0)].recs, 1) })
 		pass(5 * time.Second)
 		got := b.leader.lastReport()
 		if len(got.Troubles) != 1 || got.Troubles[0].Code != uint8(replica.TroubleAppend) ||
