@@ -1,10 +1,11 @@
+//go:build storm
+
 package mixed
 
 import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"testing"
 	"time"
 
@@ -19,9 +20,6 @@ var (
 // Fault after fault under load, one at a time and each healed before the next:
 // nothing that was acknowledged is lost, and the replicas end up equal.
 func TestStorm(t *testing.T) {
-	if os.Getenv("TIDEMARK_LONG") == "" {
-		t.Skip("a longer form: TIDEMARK_LONG=1")
-	}
 	seed := *stormSeed
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())
