@@ -183,15 +183,16 @@ func activeController(t testing.TB, c *cluster.Cluster) *cluster.Node {
 // is the preferred leader.
 func create(t testing.TB, bootstrap, topic string, configs map[string]string, replicas ...[]int32) {
 	t.Helper()
-	if err := tryCreate(bootstrap, topic, configs, replicas...); err != nil {
+	if _, err := tryCreate(bootstrap, topic, configs, replicas...); err != nil {
 		t.Fatalf("creating %s: %v", topic, err)
 	}
 }
 
-func tryCreate(bootstrap, topic string, configs map[string]string, replicas ...[]int32) error {
+// tryCreate returns the id of the new topic.
+func tryCreate(bootstrap, topic string, configs map[string]string, replicas ...[]int32) (id [16]byte, err error) {
 	cl, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(bootstrap, ",")...))
 	if err != nil {
-		return err
+		return id, err
 	}
 	defer cl.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), healed)
@@ -208,9 +209,9 @@ func tryCreate(bootstrap, topic string, configs map[string]string, replicas ...[
 	req.TimeoutMillis, req.Topics = 30000, append(req.Topics, r)
 	resp, err := req.RequestWith(ctx, cl)
 	if err != nil {
-		return err
+		return id, err
 	}
-	return kerr.ErrorForCode(resp.Topics[0].ErrorCode)
+	return resp.Topics[0].TopicID, kerr.ErrorForCode(resp.Topics[0].ErrorCode)
 }
 
 // metadata asks the brokers at bootstrap, and no others that they name, until
@@ -266,6 +267,21 @@ func waitPartition(t testing.TB, bootstrap, topic string, partition int32, want 
 		}
 		return fmt.Errorf("%s-%d should be %s: %+v", topic, partition, want, md.Topics)
 	})
+}
+
+// waitTopicID waits until each broker at bootstrap names the topic by this id:
+// a producer that meets the id of a deleted topic first gives its records up.
+func waitTopicID(t testing.TB, bootstrap, topic string, id [16]byte) {
+	t.Helper()
+	for addr := range strings.SplitSeq(bootstrap, ",") {
+		cluster.Eventually(t, healed, func() error {
+			md, err := metadata(addr, topic)
+			if err == nil && md.Topics[0].TopicID != id {
+				err = fmt.Errorf("%s at %s: %+v, want id %x", topic, addr, md.Topics[0], id)
+			}
+			return err
+		})
+	}
 }
 
 // waitLeader waits until a broker at bootstrap names this leader.

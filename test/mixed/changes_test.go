@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"tidemark/test/cluster"
@@ -108,7 +109,10 @@ func madeAgain(t *testing.T, c *cluster.Cluster, a *apache) {
 		replicas    []int32
 	}{
 		{a.Kill, func() { a.again(c) }, c.Bootstrap(), []int32{1, apacheID}},
-		{c.Node(2).Kill, func() { c.Node(2).Start(); c.Node(2).WaitReady() }, a.addr() + "," + c.Node(1).Addr(), []int32{apacheID, 2}},
+		{
+			c.Node(2).Kill, func() { c.Node(2).Start(); c.Node(2).WaitReady() },
+			strings.Join([]string{a.addr(), c.Node(1).Addr(), c.Node(3).Addr()}, ","), []int32{apacheID, 2},
+		},
 	} {
 		topic := fmt.Sprintf("again-%d", round)
 		settings := map[string]string{"min.insync.replicas": "1"}
@@ -116,10 +120,7 @@ func madeAgain(t *testing.T, c *cluster.Cluster, a *apache) {
 		cluster.WaitISR(t, all, topic, 2, healed)
 		produce(t, all, topic, 0, "first-life", 200)
 		away.stop()
-		waitISR(t, away.others, topic, 0, away.replicas[0])
-		deleteTopic(t, away.others, topic)
-		cluster.Eventually(t, healed, func() error { return tryCreate(away.others, topic, settings, away.replicas[:1]) })
-		want := produce(t, away.others, topic, 0, "second-life", 50)
+		want := secondLife(t, away.others, topic, settings, away.replicas[0])
 		away.start()
 		reassign(t, all, topic, 0, away.replicas)
 		sameBytes(t, c, a, topic, 0, int(min(away.replicas[0], away.replicas[1])))
@@ -127,6 +128,21 @@ func madeAgain(t *testing.T, c *cluster.Cluster, a *apache) {
 			t.Errorf("%s: %q", topic, got)
 		}
 	}
+}
+
+// secondLife deletes the topic, makes it again on the one replica that is there
+// and returns what it then produced.
+func secondLife(t testing.TB, others, topic string, settings map[string]string, replica int32) []string {
+	t.Helper()
+	waitISR(t, others, topic, 0, replica)
+	deleteTopic(t, others, topic)
+	var id [16]byte
+	cluster.Eventually(t, healed, func() (err error) {
+		id, err = tryCreate(others, topic, settings, []int32{replica})
+		return err
+	})
+	waitTopicID(t, others, topic, id)
+	return produce(t, others, topic, 0, "second-life", 50)
 }
 
 // A producer and a consumer group that meet the Apache Kafka broker first make
