@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"strings"
@@ -21,8 +22,11 @@ func clientCommands(env Env) []*cobra.Command {
 	return []*cobra.Command{newProduce(env), newConsume(env)}
 }
 
-func (f *clientFlags) add(c *cobra.Command) {
-	c.Flags().StringVar(&f.bootstrap, "bootstrap-server", "127.0.0.1:9092", "host:port of one or more brokers, separated by commas")
+// localBroker is where a broker listens by default.
+const localBroker = "127.0.0.1:9092"
+
+func (f *clientFlags) add(c *cobra.Command, bootstrap string) {
+	c.Flags().StringVar(&f.bootstrap, "bootstrap-server", bootstrap, "host:port of one or more brokers, separated by commas")
 	c.Flags().StringVar(&f.commandConfig, "command-config", "", "file with client settings, as Kafka's tools take it")
 }
 
@@ -30,7 +34,7 @@ func (f *clientFlags) add(c *cobra.Command) {
 // command-config file that would ask for protection that isn't there are refused.
 func (f *clientFlags) options() ([]kgo.Opt, error) {
 	opts := []kgo.Opt{kgo.ClientID("tidemark-cli")}
-	bootstrap := f.bootstrap
+	bootstrap := cmp.Or(f.bootstrap, localBroker)
 	if f.commandConfig != "" {
 		text, err := os.ReadFile(f.commandConfig)
 		if err != nil {

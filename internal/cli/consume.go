@@ -32,7 +32,7 @@ func newConsume(env Env) *cobra.Command {
 		Args:  exactArgs(1, "one topic"),
 		RunE:  func(cmd *cobra.Command, args []string) error { return runConsume(cmd.Context(), env, args[0], f) },
 	}
-	f.add(c)
+	f.add(c, localBroker)
 	outputFlag(c, &f.output)
 	c.Flags().StringVarP(&f.group, "group", "g", "", "consume as a member of this group and commit what was printed")
 	c.Flags().BoolVar(&f.fromBeginning, "from-beginning", false, "start at the earliest offset (default: the end)")

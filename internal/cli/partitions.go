@@ -15,7 +15,7 @@ import (
 )
 
 type partitionFlags struct {
-	httpFlags
+	stateFlags
 	topic    string
 	sick     bool
 	internal bool

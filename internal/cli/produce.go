@@ -31,7 +31,7 @@ func newProduce(env Env) *cobra.Command {
 		Args: exactArgs(1, "one topic"),
 		RunE: func(cmd *cobra.Command, args []string) error { return runProduce(cmd.Context(), env, args[0], f) },
 	}
-	f.add(c)
+	f.add(c, localBroker)
 	outputFlag(c, &f.output)
 	c.Flags().StringVar(&f.acks, "acks", "all", "all, 1 or 0")
 	c.Flags().StringVar(&f.compression, "compression", "none", "none, gzip, snappy, lz4 or zstd")

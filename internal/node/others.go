@@ -152,11 +152,16 @@ func viewOf(a peer.DescribedReplicas, now time.Time) remoteView {
 	return v
 }
 
-// fillOther adds what another leader says. One that doesn't tell its followers'
-// conditions, like Apache Kafka's, knows at least no more than the metadata.
-func fillOther(out *admin.Partition, v remoteView, img *metadata.Image) {
+// FillRemote adds to out what its leader says of it. One that doesn't tell its
+// followers' conditions, like Apache Kafka's, knows no more than the metadata:
+// of those that aren't active, that they are fenced.
+func FillRemote(out *admin.Partition, a peer.DescribedReplicas, now time.Time, active func(model.BrokerID) bool) {
+	fillOther(out, viewOf(a, now), active)
+}
+
+func fillOther(out *admin.Partition, v remoteView, active func(model.BrokerID) bool) {
 	for i := range v.followers {
-		if f := &v.followers[i]; !v.told && !img.IsActive(f.Broker) {
+		if f := &v.followers[i]; !v.told && !active(f.Broker) {
 			f.State, f.Reason = string(replica.Offline), string(replica.CauseControllerFenced)
 		}
 	}

@@ -28,7 +28,7 @@ func TestViewOfAnotherLeader(t *testing.T) {
 	show := func(told []peer.FollowerCondition) []admin.Follower {
 		v := viewOf(peer.DescribedReplicas{HighWatermark: 40, Replicas: positions, Conditions: told}, time.Unix(100, 0))
 		var out admin.Partition
-		fillOther(&out, v, img)
+		fillOther(&out, v, img.IsActive)
 		if !out.Known || out.LogEnd != 100 || out.HighWatermark != 40 || len(out.Followers) != 2 {
 			t.Fatalf("%+v", out)
 		}

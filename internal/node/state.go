@@ -49,7 +49,7 @@ func (n *Node) State(ctx context.Context) admin.State {
 			if v, ok := led[tp]; ok {
 				fillLed(&out, v, s.At)
 			} else if v, ok := others[tp]; ok {
-				fillOther(&out, v, img)
+				fillOther(&out, v, img.IsActive)
 			}
 			count(&s.Summary, brokers, &out)
 			s.Partitions = append(s.Partitions, out)

@@ -319,22 +319,29 @@ func assigned(k *causes, topic string, partitions int32, replicas ...int32) {
 	}
 }
 
-// onCommandLine: the same words, from a node that leads nothing of it.
+// onCommandLine: the same words from a node that leads nothing of it, by its HTTP
+// side and by Kafka's protocol alone.
 func (k *causes) onCommandLine() {
 	k.t.Helper()
-	http := fmt.Sprintf("%s:%d", k.asked.Host, k.asked.HTTP)
-	text := cluster.Run(k.t, "", "replicas", "--lagging", "--topic", "orders", "--http", http)
+	for _, from := range [][]string{{"--http", fmt.Sprintf("%s:%d", k.asked.Host, k.asked.HTTP)}, {"--bootstrap-server", k.asked.Addr()}} {
+		k.replicasCommand(from)
+	}
+}
+
+func (k *causes) replicasCommand(from []string) {
+	k.t.Helper()
+	text := cluster.Run(k.t, "", slices.Concat([]string{"replicas", "--lagging", "--topic", "orders"}, from)...)
 	if !strings.Contains(text, "offline: CONTROLLER_FENCED") || strings.Contains(text, "in-sync") {
-		k.t.Errorf("tidemark replicas --lagging:\n%s", text)
+		k.t.Errorf("tidemark replicas --lagging %q:\n%s", from, text)
 	}
 	var rows []struct {
 		Broker  int      `json:"broker"`
 		Reasons []string `json:"reasons"`
 	}
-	out := cluster.Run(k.t, "", "replicas", "--lagging", "--topic", "orders", "--broker", fmt.Sprint(paused), "-o", "json", "--http", http)
+	out := cluster.Run(k.t, "", slices.Concat([]string{"replicas", "--lagging", "--topic", "orders", "--broker", fmt.Sprint(paused), "-o", "json"}, from)...)
 	if err := json.Unmarshal([]byte(out), &rows); err != nil || len(rows) != 1 || rows[0].Broker != paused ||
 		!slices.Equal(rows[0].Reasons, []string{"CONTROLLER_FENCED"}) {
-		k.t.Errorf("tidemark replicas -o json: %v\n%s", err, out)
+		k.t.Errorf("tidemark replicas -o json %q: %v\n%s", from, err, out)
 	}
 }
 

@@ -12,24 +12,35 @@ import (
 	"tidemark/internal/admin"
 )
 
-// httpFlags are the flags of commands that show what a node's HTTP side says.
-type httpFlags struct {
+// stateFlags are the flags of commands that show the cluster's state: as a node's
+// HTTP side says it or, with --bootstrap-server, by Kafka's protocol.
+type stateFlags struct {
+	clientFlags
 	address, output string
 	watch           bool
 }
 
-func (f *httpFlags) add(c *cobra.Command) {
+func (f *stateFlags) add(c *cobra.Command) {
+	f.clientFlags.add(c, "")
 	c.Flags().StringVar(&f.address, "http", "127.0.0.1:9644", "host:port of a node's HTTP listener (tidemark.http.listener)")
 	c.Flags().BoolVarP(&f.watch, "watch", "w", false, "print again every second")
+	c.MarkFlagsMutuallyExclusive("bootstrap-server", "http")
 	outputFlag(c, &f.output)
 }
 
 const stateTimeout = 10 * time.Second
 
-// state asks the node once.
-func (f *httpFlags) state(ctx context.Context) (admin.State, error) {
+// state asks once.
+func (f *stateFlags) state(ctx context.Context) (admin.State, error) {
 	ctx, cancel := context.WithTimeout(ctx, stateTimeout)
 	defer cancel()
+	if f.bootstrap != "" || f.commandConfig != "" {
+		return f.kafkaState(ctx)
+	}
+	return f.httpState(ctx)
+}
+
+func (f *stateFlags) httpState(ctx context.Context) (admin.State, error) {
 	var s admin.State
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+f.address+"/v1/state", nil)
 	if err != nil {
@@ -47,7 +58,7 @@ func (f *httpFlags) state(ctx context.Context) (admin.State, error) {
 }
 
 // show prints once, or once a second with --watch.
-func (f *httpFlags) show(ctx context.Context, env Env, print func(admin.State) error) error {
+func (f *stateFlags) show(ctx context.Context, env Env, print func(admin.State) error) error {
 	ctx, cancel := stopOnSignal(ctx, env)
 	defer cancel()
 	tick := time.NewTicker(time.Second)
