@@ -340,8 +340,13 @@ func (b *Broker) OthersAlive() bool {
 	return slices.ContainsFunc(b.Image().LiveBrokers(), func(id model.BrokerID) bool { return id != b.cfg.Self })
 }
 
-// publish makes the maps that others read from apply.hosted.
+// publish makes the maps that others read from apply.hosted, unless they hold
+// the same already: most metadata, such as the controller's NoOp twice a second,
+// brings and takes away no replica.
 func (b *Broker) publish() {
+	if b.published() {
+		return
+	}
 	set := &replicas{
 		byName: make(map[model.TopicPartition]*hosted, len(b.apply.hosted)),
 		byID:   make(map[model.TopicIDPartition]*hosted, len(b.apply.hosted)),
@@ -354,6 +359,21 @@ func (b *Broker) publish() {
 	}
 	slices.SortFunc(set.sorted, func(x, y *hosted) int { return x.p.TP().Compare(y.p.TP()) })
 	b.replace(set)
+}
+
+// published tells whether what others read is what apply.hosted holds. A hosted
+// stands for one replica of one topic id for as long as it lives.
+func (b *Broker) published() bool {
+	set := b.set.Load()
+	if len(set.byName) != len(b.apply.hosted) {
+		return false
+	}
+	for tp, h := range b.apply.hosted {
+		if set.byName[tp] != h {
+			return false
+		}
+	}
+	return true
 }
 
 // perform does what changes of p ask for.
